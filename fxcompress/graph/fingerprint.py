@@ -1,0 +1,34 @@
+"""A digest of a module: equal where graph and tensors are, so that a step knows whether it changed anything."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.graph.nodes import named_tensors
+
+
+def fingerprint(module: GraphModule) -> str:
+    """Return a SHA-256 over the graph and over every parameter and buffer with its name."""
+    digest = hashlib.sha256()
+    for node in module.graph.nodes:
+        arguments = (node.op, node.name, node._pretty_print_target(node.target), node.args, node.kwargs)
+        digest.update(repr(arguments).encode())
+    for path, tensor in named_tensors(module):
+        digest.update(f"{path} {tensor_digest(tensor)}".encode())
+    return digest.hexdigest()
+
+
+def tensor_digest(tensor: torch.Tensor) -> str:
+    """Return a SHA-256 over dtype, shape and the bytes of `tensor` in row-major order."""
+    digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    digest.update(tensor_bytes(tensor))
+    return digest.hexdigest()
+
+
+def tensor_bytes(tensor: torch.Tensor) -> memoryview:
+    """Return the bytes of `tensor` in row-major order; no copy where it lies so in the CPU's memory."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return memoryview(flat.view(torch.uint8).numpy())

@@ -1,0 +1,86 @@
+"""Types of all nodes, computed without running anything: fake tensors, symbolic where an input is dynamic."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sympy
+import torch
+from torch._dynamo.source import ConstantSource
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
+from torch.fx import GraphModule, Interpreter, Node
+from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
+
+from fxcompress.errors import VerificationFailed
+from fxcompress.graph.types import type_text
+
+
+class Propagation(Interpreter):
+    """Runs a graph on fake inputs and leaves in `meta["val"]` of every node what it gives."""
+
+    def run_node(self, n: Node) -> Any:
+        try:
+            value = super().run_node(n)
+        except Exception as error:
+            given = ", ".join(type_text(node.meta.get("val")) for node in n.all_input_nodes)
+            raise VerificationFailed(f"{n._pretty_print_target(n.target)} does not take ({given}): {error}", n) from error
+        if n.op != "output":
+            n.meta["val"] = value
+        return value
+
+
+def propagate(module: GraphModule) -> ShapeEnv:
+    """Write into `meta["val"]` of every node the fake value that it gives, from the types of the inputs.
+
+    Inputs keep their types; a dynamic size stays one symbol wherever it stood in the old types.
+
+    Returns:
+        the fresh shape environment; what it has guarded on or replaced was demanded by the graph.
+
+    Raises:
+        VerificationFailed: a node does not take what it is given; named with the types it is given.
+    """
+    shape_env = ShapeEnv()
+    mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
+    symbols: dict[sympy.Symbol, torch.SymInt] = {}
+    placeholders = module.graph.find_nodes(op="placeholder")
+    with mode:
+        inputs = [_fresh(node.meta.get("val"), shape_env, symbols) for node in placeholders]
+        Propagation(module).run(*inputs, enable_io_processing=False)
+    return shape_env
+
+
+def _fresh(value: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:
+    """Return an empty tensor like `value` whose symbols belong to `shape_env`; other values as they are."""
+    if isinstance(value, torch.SymInt):
+        return _fresh_size(value, shape_env, symbols)
+    if not isinstance(value, torch.Tensor):
+        return value
+    sizes = [_fresh_size(size, shape_env, symbols) for size in value.shape]
+    return torch.empty(sizes, dtype=value.dtype, device=value.device)
+
+
+def _fresh_size(size: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:
+    if isinstance(size, int):
+        return size
+    expression = size.node.expr
+    for symbol in sorted(expression.free_symbols, key=str):
+        if symbol not in symbols:
+            hint = int(size.node.shape_env.backed_var_to_val[symbol])
+            symbols[symbol] = new_symbol(shape_env, f"input_{len(symbols)}", hint)
+    made = sympy.lambdify(list(symbols), expression, modules=[{}])(*symbols.values())
+    return made
+
+
+def new_symbol(shape_env: ShapeEnv, name: str, hint: int) -> torch.SymInt:
+    """Return a new dynamic size of `shape_env` whose example value is `hint`."""
+    source = ConstantSource(name)
+    symbol = shape_env.create_symbol(hint, source=source, dynamic_dim=DimDynamic.DYNAMIC)
+    made = shape_env.create_symintnode(symbol, hint=hint, source=source)
+    assert isinstance(made, torch.SymInt)
+    return made
+
+
+def is_fake(value: Any) -> bool:
+    """Whether `value` is a tensor without data."""
+    return isinstance(value, FakeTensor)

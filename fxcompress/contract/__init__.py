@@ -1,0 +1,15 @@
+"""What a pass is: a frozen dataclass with options, statistics and one method, and what it is given to work with."""
+
+from fxcompress.contract.context import PassContext as PassContext
+from fxcompress.contract.context import Resources as Resources
+from fxcompress.contract.context import TrainingData as TrainingData
+from fxcompress.contract.options import above as above
+from fxcompress.contract.options import at_least as at_least
+from fxcompress.contract.options import between as between
+from fxcompress.contract.options import option as option
+from fxcompress.contract.options import options_of as options_of
+from fxcompress.contract.passes import Pass as Pass
+from fxcompress.contract.passes import Statistic as Statistic
+from fxcompress.contract.passes import check_class as check_class
+from fxcompress.contract.passes import statistic as statistic
+from fxcompress.contract.passes import statistics_of as statistics_of

@@ -12,13 +12,29 @@ from fxcompress.graph.nodes import named_tensors
 
 def fingerprint(module: GraphModule) -> str:
     """Return a SHA-256 over the graph and over every parameter and buffer with its name."""
+    digest = hashlib.sha256(graph_digest(module).encode())
+    digest.update(repr(sorted(tensor_digests(module).items())).encode())
+    return digest.hexdigest()
+
+
+def graph_digest(module: GraphModule) -> str:
+    """Return a SHA-256 over the nodes of the graph: operations, names, targets, arguments."""
     digest = hashlib.sha256()
     for node in module.graph.nodes:
         arguments = (node.op, node.name, node._pretty_print_target(node.target), node.args, node.kwargs)
         digest.update(repr(arguments).encode())
-    for path, tensor in named_tensors(module):
-        digest.update(f"{path} {tensor_digest(tensor)}".encode())
     return digest.hexdigest()
+
+
+def tensor_digests(module: GraphModule) -> dict[str, str]:
+    """Return the digest of every parameter and buffer by its name; a tied tensor is read once."""
+    known: dict[int, str] = {}
+    digests = {}
+    for path, tensor in named_tensors(module):
+        if id(tensor) not in known:
+            known[id(tensor)] = tensor_digest(tensor)
+        digests[path] = known[id(tensor)]
+    return digests
 
 
 def tensor_digest(tensor: torch.Tensor) -> str:

@@ -18,6 +18,16 @@ def scope(node: Node) -> str:
     return ""
 
 
+def scopes(graph: Graph) -> dict[Node, str]:
+    """Return the scope of every node; a call put in without one belongs with what it reads, as in a diff."""
+    found: dict[Node, str] = {}
+    for node in graph.nodes:
+        found[node] = scope(node)
+        if node.op == "call_function" and "nn_module_stack" not in node.meta:
+            found[node] = next((found[given] for given in node.all_input_nodes if given.op == "call_function"), "")
+    return found
+
+
 def is_call(node: Node, *targets: Any) -> bool:
     """Whether `node` calls one of `targets`; an overload packet stands for all of its overloads."""
     if node.op != "call_function":
@@ -134,6 +144,23 @@ def add_tensor(module: GraphModule, path: str, value: torch.Tensor, before: Node
         node = module.graph.get_attr(path)
     node.meta["val"] = value
     return node
+
+
+def rename_tensor(module: GraphModule, old: str, new: str) -> None:
+    """Move a tensor from path `old` to path `new`, over what stood there, and let the nodes that read it follow."""
+    owner, last = owner_of(module, old)
+    tensor = getattr(owner, last)
+    delattr(owner, last)
+    owner, last = owner_of(module, new)
+    if hasattr(owner, last):
+        delattr(owner, last)
+    if isinstance(tensor, torch.nn.Parameter):
+        owner.register_parameter(last, tensor)
+    else:
+        owner.register_buffer(last, tensor)
+    for node in module.graph.find_nodes(op="get_attr"):
+        if node.target == old:
+            node.target = new
 
 
 def drop_unused(module: GraphModule) -> list[str]:

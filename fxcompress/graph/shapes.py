@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import sympy
 import torch
+from torch._dispatch.python import enable_python_dispatcher
 from torch._dynamo.source import ConstantSource
 from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 from torch.fx import GraphModule, Interpreter, Node
@@ -15,8 +17,29 @@ from fxcompress.errors import VerificationFailed
 from fxcompress.graph.types import type_text
 
 
+@dataclass(frozen=True)
+class Specialised:
+    """A dynamic size that a node fixed: the graph holds for one value of it only, or for equal sizes."""
+
+    text: str
+    node: str
+
+
+@dataclass(frozen=True)
+class Propagated:
+    """What computing the types showed: the shape environment, and the dynamic sizes that the graph fixed."""
+
+    shape_env: ShapeEnv
+    specialised: tuple[Specialised, ...]
+
+
 class Propagation(Interpreter):
     """Runs a graph on fake inputs and leaves in `meta["val"]` of every node what it gives."""
+
+    def __init__(self, module: GraphModule, shape_env: ShapeEnv) -> None:
+        super().__init__(module)
+        self.shape_env = shape_env
+        self.specialised: list[Specialised] = []
 
     def run_node(self, n: Node) -> Any:
         try:
@@ -26,16 +49,19 @@ class Propagation(Interpreter):
             raise VerificationFailed(f"{n._pretty_print_target(n.target)} does not take ({given}): {error}", n) from error
         if n.op != "output":
             n.meta["val"] = value
+        if len(self.shape_env.replacements) > len(self.specialised):
+            symbol, value_of_it = list(self.shape_env.replacements.items())[-1]
+            self.specialised.append(Specialised(f"{symbol} = {value_of_it}", n.name))
         return value
 
 
-def propagate(module: GraphModule) -> ShapeEnv:
+def propagate(module: GraphModule) -> Propagated:
     """Write into `meta["val"]` of every node the fake value that it gives, from the types of the inputs.
 
     Inputs keep their types; a dynamic size stays one symbol wherever it stood in the old types.
 
     Returns:
-        the fresh shape environment; what it has guarded on or replaced was demanded by the graph.
+        the fresh shape environment, and the dynamic sizes that nodes fixed.
 
     Raises:
         VerificationFailed: a node does not take what it is given; named with the types it is given.
@@ -44,10 +70,12 @@ def propagate(module: GraphModule) -> ShapeEnv:
     mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
     symbols: dict[sympy.Symbol, torch.SymInt] = {}
     placeholders = module.graph.find_nodes(op="placeholder")
-    with mode:
+    # The decompositions in Python keep sizes symbolic where those in C++ take the example's size for a number.
+    with mode, enable_python_dispatcher():
         inputs = [_fresh(node.meta.get("val"), shape_env, symbols) for node in placeholders]
-        Propagation(module).run(*inputs, enable_io_processing=False)
-    return shape_env
+        propagation = Propagation(module, shape_env)
+        propagation.run(*inputs, enable_io_processing=False)
+    return Propagated(shape_env, tuple(propagation.specialised))
 
 
 def _fresh(value: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:

@@ -1,0 +1,25 @@
+"""The built-in passes: one file a pass, named as the pass. This module is the plugin that registers them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fxcompress.contract import Pass
+from fxcompress.hookspecs import hookimpl
+from fxcompress.passes.clip import Clip
+from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
+from fxcompress.passes.fold_bn import FoldBatchNorm
+from fxcompress.passes.fold_constants import FoldConstants
+from fxcompress.passes.mask import Mask
+from fxcompress.passes.quantize import Quantize
+
+
+@hookimpl
+def register_passes(register: Callable[[type[Pass]], None]) -> None:
+    for cls in (Clip, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Quantize):
+        register(cls)
+
+
+@hookimpl
+def register_pipelines(register: Callable[[str, str], None]) -> None:
+    register("tidy", "fold-constants,fold-bn,eliminate-dead-nodes")

@@ -1,0 +1,5 @@
+"""`python -m fxcompress`."""
+
+from fxcompress.cli import main
+
+main()

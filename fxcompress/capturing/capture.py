@@ -1,0 +1,114 @@
+"""From a model to a graph: `capture(model, example_inputs)`."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+from torch.export import ExportedProgram
+
+from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
+from fxcompress.capturing.export import Traced, export_model
+from fxcompress.capturing.in_place import replace_in_place, still_in_place
+from fxcompress.capturing.inputs import Inputs, as_inputs
+from fxcompress.capturing.no_grad import inline_regions
+from fxcompress.capturing.tensors import with_own_tensors
+from fxcompress.errors import ModelError, UsageError
+from fxcompress.graph.module import CapturedModule, mark_always_training
+from fxcompress.graph.shapes import propagate
+from fxcompress.text import listing
+
+
+class CaptureWarning(UserWarning):
+    """What was captured holds for less than was asked for."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """A model as a graph.
+
+    Attributes:
+        module: the graph, with its own copies of the model's tensors under their old names; in evaluation mode.
+        inputs: the example inputs that it was captured with.
+        notes: what a report should say of the capture, a sentence each.
+        dynamic: whether the module takes any batch size.
+    """
+
+    module: CapturedModule
+    inputs: Inputs
+    notes: tuple[str, ...] = ()
+    dynamic: bool = False
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self.module(*args, **kwargs)
+
+
+def capture(model: Any, example_inputs: Any, dynamic: str | bool = "batch") -> Captured:
+    """Capture `model` as a graph of ATen calls in one dialect; the model itself is not changed.
+
+    Args:
+        model: an `nn.Module`, also one made by `torch.fx.symbolic_trace`; an `ExportedProgram`; what `capture` gave.
+        example_inputs: a tuple of positional arguments, a dict of keyword arguments, `Inputs`, or one tensor.
+        dynamic: `"batch"` for a graph that takes any batch size, where the model allows it; `"none"` for fixed sizes.
+
+    Raises:
+        InputError: the inputs do not fit the model.
+        ModelError: `model` is nothing that can be captured.
+        CaptureError: the model cannot be captured; names the place in it.
+    """
+    inputs = as_inputs(example_inputs)
+    wanted = _wants_dynamic(dynamic)
+    if isinstance(model, Captured):
+        return Captured(model.module, inputs, model.notes, model.dynamic)
+    if isinstance(model, CapturedModule):
+        return Captured(model, inputs, tuple(model.meta.get("notes", ())), _is_dynamic(model))
+    if isinstance(model, ExportedProgram):
+        return _finish(Traced(model, ()), model.module(check_guards=False), inputs, wanted=False)
+    if isinstance(model, nn.Module):
+        return _finish(export_model(model, inputs, wanted), model, inputs, wanted)
+    raise ModelError(f"a {type(model).__name__} is no model", hint="give a torch.nn.Module or an ExportedProgram")
+
+
+def _wants_dynamic(dynamic: str | bool) -> bool:
+    if dynamic in ("batch", "none", True, False, None):
+        return dynamic in ("batch", True)
+    raise UsageError(f"dynamic={dynamic!r} is not known", hint="dynamic is 'batch' or 'none'")
+
+
+def _finish(traced: Traced, model: nn.Module, inputs: Inputs, wanted: bool) -> Captured:
+    """Clean what export gave and put it into a module of its own."""
+    raw = traced.program.module(check_guards=False)
+    remove_checks(raw)
+    notes = [*traced.notes, *inline_regions(raw)]
+    inputs_first(raw)
+    remove_checks(raw)
+    module = with_own_tensors(raw, model)
+    propagate(module)
+    if replace_in_place(module):
+        propagate(module)
+    remove_copies_of_constants(module)
+    module.graph.eliminate_dead_code()
+    module.delete_all_unused_submodules()
+    mark_always_training(module.graph)
+    module.eval()
+    module.recompile()
+    propagate(module)
+    changing = [f"%{node.name}" for node in still_in_place(module)]
+    if changing:
+        notes.append(f"these nodes write into their input and are left alone: {listing(changing)}")
+    captured_dynamic = _is_dynamic(module)
+    if wanted and not captured_dynamic and traced.notes:
+        warnings.warn(CaptureWarning("; ".join(traced.notes)), stacklevel=3)
+    module.meta["notes"] = tuple(notes)
+    return Captured(module, inputs, tuple(notes), captured_dynamic)
+
+
+def _is_dynamic(module: CapturedModule) -> bool:
+    """Whether an input of the graph has a size that is not a number."""
+    values = (node.meta.get("val") for node in module.graph.find_nodes(op="placeholder"))
+    return any(
+        isinstance(size, torch.SymInt) for value in values if isinstance(value, torch.Tensor) for size in value.shape
+    )

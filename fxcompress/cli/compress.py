@@ -1,0 +1,108 @@
+"""`fxcompress compress`: run a pipeline on a model, save the result, show the report."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from fxcompress.cli.options import FOLDER, OUTPUT, json_option, plugin_option, quiet_option
+from fxcompress.cli.progress import Progress
+from fxcompress.errors import UsageError
+
+if TYPE_CHECKING:
+    from fxcompress.compiler import Result
+
+
+@click.command()
+@click.argument("model")
+@click.option("--pipeline", "text", metavar="TEXT", help="Passes to run: fold-bn,mask{sparsity=0.5},...")
+@click.option("--recipe", type=OUTPUT, help="A TOML file with the pipeline in it.")
+@click.option("-o", "--output", type=OUTPUT, help="Write the compressed model here (.fxc).")
+@click.option("--report", type=OUTPUT, help="Write the report here, a page in one file (.html).")
+@click.option("--seed", type=int, default=None, help="Seed of every random choice (0).")
+@click.option("--dynamic", type=click.Choice(["batch", "none"]), default=None, help="Which sizes stay open (batch).")
+@click.option("--no-run", is_flag=True, help="Do not run the example inputs after every pass; the other checks stay.")
+@click.option("--reproduce", type=FOLDER, help="A failing pass leaves the graph just before it in this folder.")
+@click.option("--snapshots", type=FOLDER, help="Write the graph after every pass into this folder, as text.")
+@click.option("-i", "--instrument", "instruments", multiple=True, metavar="NAME", help="Run an instrument of a plugin.")
+@plugin_option
+@json_option
+@quiet_option
+def compress(
+    model: str,
+    text: str | None,
+    recipe: Path | None,
+    output: Path | None,
+    report: Path | None,
+    seed: int | None,
+    dynamic: str | None,
+    no_run: bool,
+    reproduce: Path | None,
+    snapshots: Path | None,
+    instruments: tuple[str, ...],
+    names: tuple[str, ...],
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Run a pipeline on MODEL: save the result with -o, show what it brought.
+
+    \b
+    fxcompress compress model.py:trained --pipeline "fold-bn,mask{sparsity=0.8}" -o small.fxc --report report.html
+    """
+    check_writable(output, report)
+    from fxcompress.models import find_model
+    from fxcompress.compiler import compress as run_pipeline
+    from fxcompress.pipeline import Pipeline
+    from fxcompress.plugins import Plugins
+    from fxcompress.recipe import Recipe
+
+    chosen = Recipe.choose(text, recipe)
+    plugins = Plugins(names)
+    pipeline = Pipeline.parse(chosen.pipeline, plugins)
+    named = find_model(model)
+    with Progress(quiet=quiet) as progress:
+        progress("capture")
+        result = run_pipeline(
+            named.model,
+            named.inputs,
+            pipeline,
+            calibration=named.calibration,
+            train=named.train,
+            evaluate=named.evaluate,
+            seed=chosen.seed if seed is None else seed,
+            dynamic=dynamic or chosen.dynamic,
+            verify_run=not no_run,
+            instruments=instruments,
+            reproduce=reproduce,
+            snapshots=snapshots,
+            plugins=plugins,
+            progress=progress,
+        )
+        progress("measure before and after")
+        finish(result, named.name, output, report, as_json)
+
+
+def check_writable(*paths: Path | None) -> None:
+    """Raise UsageError, before anything is computed, where a file cannot be written because its folder is not there."""
+    for path in paths:
+        if path is not None and not path.resolve().parent.is_dir():
+            raise UsageError(f"there is no folder {str(path.parent)!r} for {path.name}", hint="make it first")
+
+
+def finish(result: Result, name: str, output: Path | None, report: Path | None, as_json: bool) -> None:
+    """Save the module and the page, and print the report."""
+    from fxcompress.files import write_text
+
+    if output is not None:
+        result.save(output)
+    measured = result.report.named(name, None if output is None else str(output))
+    if report is not None:
+        write_text(report, measured.to_html())
+    click.echo(json.dumps(measured.to_dict(), indent=2) if as_json else str(measured))
+    if not as_json:
+        for path in (output, report):
+            if path is not None:
+                click.echo(f"wrote {path} ({path.stat().st_size:,} bytes)")

@@ -1,0 +1,149 @@
+"""`fxcompress.compress`: capture, run a pipeline, and hand back the module with everything that was seen on the way."""
+
+from __future__ import annotations
+
+import copy
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fxcompress.capturing import Captured, Inputs, as_inputs, capture
+from fxcompress.contract import Pass, Resources, TrainingData
+from fxcompress.errors import InputError
+from fxcompress.graph.module import CapturedModule
+from fxcompress.inspect import Report
+from fxcompress.pipeline import Pipeline
+from fxcompress.pipeline.instruments import Diffs, Fingerprints, Progress, Reproducer, Snapshots, Statistics, Timing
+from fxcompress.pipeline.run import run
+from fxcompress.pipeline.step import Instrument, Stage
+from fxcompress.pipeline.verify import Verify
+from fxcompress.plugins import Plugins
+from fxcompress.reporting import build_report
+from fxcompress.targets import Artifact, save_artifact
+
+
+@dataclass(frozen=True)
+class Result:
+    """A compressed model and what was seen on the way.
+
+    Attributes:
+        module: the compressed model, called as the model was, in evaluation mode.
+        stages: one Stage a pass, in order.
+        captured: the model as it was before the first pass.
+        pipeline: the passes that ran.
+        resources: the data that the run was given.
+    """
+
+    module: CapturedModule
+    stages: tuple[Stage, ...]
+    captured: Captured
+    pipeline: Pipeline
+    resources: Resources = field(repr=False)
+
+    @functools.cached_property
+    def report(self) -> Report:
+        """The table before and after: measured when it is first asked for, which takes some seconds."""
+        return build_report(self.captured, self.module, self.pipeline, self.stages, self.resources)
+
+    def save(self, path: str | Path) -> None:
+        """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing."""
+        save_artifact(path, self.module, pipeline=str(self.pipeline), inputs=self.captured.inputs)
+
+
+Model = torch.nn.Module | torch.export.ExportedProgram | Captured | Artifact | Result
+
+
+def compress(
+    model: Model,
+    example_inputs: Any,
+    pipeline: str | Pipeline | Sequence[Pass],
+    *,
+    calibration: Iterable[Any] | None = None,
+    train: TrainingData | None = None,
+    evaluate: Callable[[torch.nn.Module], float] | None = None,
+    seed: int = 0,
+    dynamic: str = "batch",
+    verify_run: bool = True,
+    diffs: bool = True,
+    instruments: Sequence[str | Instrument] = (),
+    reproduce: str | Path | None = None,
+    snapshots: str | Path | None = None,
+    plugins: Plugins | None = None,
+    progress: Callable[[str], None] | None = None,
+) -> Result:
+    """Capture `model`, run `pipeline` on it, and return the compressed module with what every pass did.
+
+    Args:
+        model: a module, an ExportedProgram, a Captured, a loaded artifact, or an earlier Result. It is not changed.
+        example_inputs: a tuple of positional arguments, a dict of keyword arguments, or `fxc.Inputs`; None takes those
+            that a Captured, an artifact or a Result brings.
+        pipeline: a text, a Pipeline, or passes.
+        calibration: batches of inputs for passes that look at activations.
+        train: data and loss for passes that learn.
+        evaluate: callable(module) -> float, higher is better; shown before and after in the report.
+        seed: of every random choice.
+        dynamic: `batch` keeps the batch size open where the model allows it, `none` fixes all sizes.
+        verify_run: run the example inputs after every pass; the other checks are always made.
+        diffs: keep what each pass changed in the graph, in `stage.diff`.
+        instruments: further instruments, objects or the names under which plugins registered them.
+        reproduce: a folder that gets the graph just before a failing pass, and that pass alone.
+        snapshots: a folder that gets the graph after every pass as text.
+        plugins: where passes and instruments are looked up; by default everything that is installed.
+        progress: is given a line of text when a step starts.
+
+    Raises:
+        UsageError: pipeline, inputs or plugins are wrong; nothing was run.
+        CaptureError: the model cannot be captured.
+        StepFailed: a pass failed or did what it may not; names step, pass, plugin and node.
+    """
+    plugins = plugins or Plugins()
+    parsed = Pipeline.of(pipeline, plugins)
+    captured = captured_from(model, example_inputs, dynamic)
+    original = model if isinstance(model, torch.nn.Module) else None
+    resources = Resources(captured.inputs, calibration, train, evaluate, seed, original)
+    around: list[Instrument] = []
+    if progress is not None:
+        around.append(Progress(len(parsed), progress))
+    if reproduce is not None:
+        around.append(Reproducer(Path(reproduce), save_artifact))
+    if snapshots is not None:
+        around.append(Snapshots(Path(snapshots)))
+    if diffs:
+        around.append(Diffs())
+    around += [Fingerprints(), Verify(run=verify_run), Statistics()]
+    around += [named_instrument(one, plugins) for one in instruments]
+    around.append(Timing())
+    module = copy.deepcopy(captured.module)
+    module.eval()
+    module, stages = run(parsed, module, resources, around, plugins)
+    return Result(module, stages, captured, parsed, resources)
+
+
+def captured_from(model: Model, example_inputs: Any, dynamic: str) -> Captured:
+    """Return `model` as a Captured with the inputs to use.
+
+    Raises:
+        InputError: there are no example inputs, neither given nor with the model.
+    """
+    if isinstance(model, Result):
+        model = Captured(model.module, model.captured.inputs, model.captured.notes, model.captured.dynamic)
+    if isinstance(model, Artifact):
+        model = model.captured
+    if not isinstance(model, Captured):
+        return capture(model, example_inputs, dynamic=dynamic)
+    inputs = model.inputs if example_inputs is None else as_inputs(example_inputs)
+    if inputs is None:
+        raise InputError("the artifact holds no example inputs", hint="give some: fxc.compress(artifact, (x,), ...)")
+    return Captured(model.module, inputs, model.notes, model.dynamic)
+
+
+def named_instrument(one: str | Instrument, plugins: Plugins) -> Instrument:
+    """Return an instrument by the name under which a plugin registered it; objects as they are."""
+    if not isinstance(one, str):
+        return one
+    made: Instrument = plugins.instruments.get(one)()
+    return made

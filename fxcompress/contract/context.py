@@ -1,0 +1,124 @@
+"""What a pass is given beside the module: inputs, data, a seed, and a place for what it has to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.capturing import Inputs, as_inputs
+from fxcompress.errors import InputError, PassFailed, UsageError
+from fxcompress.graph.nodes import scope
+from fxcompress.text import matches, suggestion
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What passes that learn need.
+
+    Args:
+        batches: any iterable of `(inputs, targets)`, started afresh for every epoch; inputs as `fxc.capture` takes them.
+        loss: callable(outputs, targets) -> scalar tensor.
+    """
+
+    batches: Iterable[tuple[Any, Any]]
+    loss: Callable[[Any, Any], torch.Tensor]
+
+
+@dataclass(frozen=True)
+class Resources:
+    """What every step of a run shares, as `fxc.compress` was given it."""
+
+    inputs: Inputs
+    calibration: Iterable[Any] | None = None
+    train: TrainingData | None = None
+    evaluate: Callable[[torch.nn.Module], float] | None = None
+    seed: int = 0
+    original: torch.nn.Module | None = None
+
+
+@dataclass
+class PassContext:
+    """One step's view of the run: what it may read, and where it leaves what it has to tell."""
+
+    resources: Resources
+    declared: tuple[str, ...] = ()
+    statistics: dict[str, float] = field(default_factory=dict)
+    details: dict[str, Any] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def inputs(self) -> Inputs:
+        return self.resources.inputs
+
+    @property
+    def train(self) -> TrainingData | None:
+        return self.resources.train
+
+    @property
+    def seed(self) -> int:
+        return self.resources.seed
+
+    def generator(self) -> torch.Generator:
+        """Return a CPU generator at the run's seed: the only source of randomness for a pass."""
+        return torch.Generator().manual_seed(self.resources.seed)
+
+    def calibration(self) -> Iterator[Inputs]:
+        """Yield the calibration batches as inputs; the example inputs do not stand in for missing ones.
+
+        Raises:
+            InputError: no calibration data was given, or it has no batches (a used-up generator has none).
+        """
+        if self.resources.calibration is None:
+            raise InputError("this pass needs calibration data", hint="give  fxc.compress(..., calibration=batches)")
+        count = 0
+        for batch in self.resources.calibration:
+            count += 1
+            yield as_inputs(batch)
+        if count == 0:
+            raise InputError("the calibration data has no batches", hint="a generator runs once: give a list or a DataLoader")
+
+    def record(self, **numbers: float) -> None:
+        """Add `numbers` to the statistics of this step.
+
+        Raises:
+            UsageError: a name that the pass did not declare with `fxc.statistic`.
+        """
+        for name, number in numbers.items():
+            if name not in self.declared:
+                raise UsageError(f"statistic {name!r} is not declared", hint=suggestion(name, self.declared))
+            self.statistics[name] = self.statistics.get(name, 0) + number
+
+    def note(self, text: str) -> None:
+        """Add a sentence to the report: what was left alone, and why."""
+        if text not in self.notes:
+            self.notes.append(text)
+
+    def select(self, module: GraphModule, targets: tuple[str, ...], ignore: tuple[str, ...] = ()) -> list[Node]:
+        """Return the calls that `targets` mean and `ignore` does not.
+
+        A pattern is a module path (with all below it), a node's name, the path of a parameter that the node reads, or a
+        glob of one of these; no patterns mean every call.
+
+        Raises:
+            PassFailed: a pattern that matches nothing, with the nearest name.
+        """
+        names = {node: names_of(node) for node in module.graph.nodes if node.op == "call_function"}
+        known = {name for row in names.values() for name in row}
+        for pattern in (*targets, *ignore):
+            if not any(matches(pattern, name) for name in known):
+                raise PassFailed(f"{pattern!r} matches no module, node or parameter", hint=suggestion(pattern, known))
+
+        def meant(node: Node, patterns: tuple[str, ...]) -> bool:
+            return any(matches(pattern, name) for pattern in patterns for name in names[node])
+
+        return [node for node in names if (not targets or meant(node, targets)) and not meant(node, ignore)]
+
+
+def names_of(node: Node) -> tuple[str, ...]:
+    """Return every name under which a pattern may mean `node`: its scope, its own name, the parameters it reads."""
+    read = [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]
+    return tuple(name for name in (scope(node), node.name, *read) if name)

@@ -1,0 +1,42 @@
+"""The hooks through which plugins, the built-in ones too, tell fxcompress what they bring.
+
+Every hook has one shape: it is called once, with a function `register` that it calls for each thing it brings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import pluggy
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from fxcompress.contract import Pass
+    from fxcompress.pipeline.step import Step
+
+    Instrument = Callable[[Step], AbstractContextManager[None]]
+
+PROJECT = "fxcompress"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+@hookspec
+def register_passes(register: Callable[[type[Pass]], None]) -> None:
+    """Register pass classes: `register(MyPass)`."""
+
+
+@hookspec
+def register_pipelines(register: Callable[[str, str], None]) -> None:
+    """Register named pipelines: `register("name", "fold-bn,mask{sparsity=0.5}")`."""
+
+
+@hookspec
+def register_instruments(register: Callable[[str, Callable[[], Instrument]], None]) -> None:
+    """Register instruments by name: `register("memory", PeakMemory)`.
+
+    An instrument is made once a run; `instrument.around(step)` is a context manager that is entered before and left after
+    every step. It runs where a run names it.
+    """

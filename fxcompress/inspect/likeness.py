@@ -1,0 +1,135 @@
+"""How much a row is like another, and the alignment of two runs of rows whose total likeness is largest."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxcompress.inspect.neighbourhood import Codes, contents, hashes, literals, shapes
+from fxcompress.inspect.renaming import Prefix
+from fxcompress.inspect.snapshot import Row
+
+if TYPE_CHECKING:
+    from fxcompress.inspect.alignment import Graph
+
+# Rows of one op are alike by at least this; what else they share is added.
+SAME_OP = 4
+# Cells of a table of alignments; longer runs are cut into pieces of even length.
+MOST_CELLS = 40_000_000
+
+
+@dataclass(frozen=True)
+class Trait:
+    """A fact about rows as numbers, those without it negative and all unlike; and how much it tells."""
+
+    weight: int
+    before: NDArray[np.int64]
+    after: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Likeness:
+    """The likeness of any row of one graph to the rows of another.
+
+    Attributes:
+        op: what the rows call. Rows that call different things are alike only by what they read.
+        traits: all else that rows of one op can share.
+        lead: the first parameter that they read.
+    """
+
+    op: Trait
+    traits: tuple[Trait, ...]
+    lead: Trait
+
+    @classmethod
+    def of(cls, a: Graph, b: Graph, prefix: Prefix) -> Likeness:
+        codes = Codes()
+
+        def trait(weight: int, kind: str, values_a: Sequence[Hashable], values_b: Sequence[Hashable]) -> Trait:
+            numbers = [
+                np.array([missing if value is None else codes((kind, value)) for value in values], dtype=np.int64)
+                for missing, values in ((-1, values_a), (-2, values_b))
+            ]
+            return Trait(weight, *numbers)
+
+        def fact(weight: int, kind: str, of_row: Callable[[Row], Hashable]) -> Trait:
+            return trait(weight, kind, [of_row(row) for row in a.rows], [of_row(row) for row in b.rows])
+
+        def surroundings(weight: int, rounds: int, inputs: bool) -> Trait:
+            found = [
+                hashes(graph.rows, graph.inputs if inputs else graph.users, literals, codes, inputs, rounds)
+                for graph in (a, b)
+            ]
+            return trait(weight, f"{rounds} {inputs}", *found)
+
+        paths = [
+            [tuple(map(shorten, (p.path for p in row.parameters))) for row in graph.rows]
+            for graph, shorten in ((a, prefix.before), (b, prefix.after))
+        ]
+        scopes = [
+            [shorten(row.scope) for row in graph.rows] for graph, shorten in ((a, prefix.before), (b, prefix.after))
+        ]
+        return cls(
+            op=fact(SAME_OP, "op", lambda row: row.op),
+            traits=(
+                fact(12, "contents", lambda row: contents(row) if row.parameters else None),
+                trait(8, "paths", *([given or None for given in side] for side in paths)),
+                fact(2, "literals", literals),
+                fact(2, "result", lambda row: row.result),
+                fact(2, "shapes", shapes),
+                fact(2, "name", lambda row: row.name),
+                trait(2, "scope", *scopes),
+                *(surroundings(2, rounds, inputs) for rounds in (1, 3) for inputs in (True, False)),
+            ),
+            lead=trait(2, "lead", *([given[0] if given else None for given in side] for side in paths)),
+        )
+
+    def of_row(self, before: int, after: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the likeness of row `before` to each of the rows `after`; 0 where they have nothing in common."""
+        shared = np.full(len(after), SAME_OP, dtype=np.int64)
+        for trait in self.traits:
+            shared += trait.weight * (trait.after[after] == trait.before[before])
+        lead = self.lead.weight * (self.lead.after[after] == self.lead.before[before])
+        same_op = self.op.after[after] == self.op.before[before]
+        return np.where(same_op, shared + lead, lead)
+
+
+def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -> list[tuple[int, int]]:
+    """Return pairs in rising order on both sides whose likeness adds up to the most.
+
+    Time and memory grow with the product of the lengths; runs too long for that are cut into pieces of even length.
+    """
+    if not before or not after:
+        return []
+    pieces = -(-len(before) * len(after) // MOST_CELLS)
+    if pieces > 1:
+        cuts = range(pieces + 1)
+        ends_a, ends_b = ([len(side) * cut // pieces for cut in cuts] for side in (before, after))
+        parts = zip(ends_a, ends_a[1:], ends_b, ends_b[1:], strict=False)
+        return [pair for x, y, u, v in parts for pair in best_path(likeness, before[x:y], after[u:v])]
+    columns = np.array(after)
+    table = np.zeros((len(before) + 1, len(after) + 1), dtype=np.int64)
+    for position, row in enumerate(before):
+        above = table[position]
+        reached = np.maximum(above[1:], above[:-1] + likeness.of_row(row, columns))
+        table[position + 1, 1:] = np.maximum.accumulate(reached)
+    return [(before[x], after[y]) for x, y in _trace(table)]
+
+
+def _trace(table: NDArray[np.int64]) -> list[tuple[int, int]]:
+    """Return the pairs that lead to the last cell of `table`; among equals those that come first."""
+    x, y = table.shape[0] - 1, table.shape[1] - 1
+    pairs = []
+    while x and y:
+        if table[x, y] == table[x, y - 1]:
+            y -= 1
+        elif table[x, y] == table[x - 1, y]:
+            x -= 1
+        else:
+            x, y = x - 1, y - 1
+            pairs.append((x, y))
+    return pairs[::-1]

@@ -1,0 +1,280 @@
+"""A graph as rows of plain texts: what a diff compares, and what stays when the graph is gone.
+
+A parameter is no row of its own; it stands among the arguments of the calls that read it:
+
+    %conv2d  conv2d(%x, stem.weight f32[16, 3, 3, 3], padding=[1, 1])  f32[b, 16, 8, 8]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import Graph, GraphModule, Node
+
+from fxcompress.graph.fingerprint import fingerprint, tensor_digest
+from fxcompress.graph.nodes import attribute, scope
+from fxcompress.graph.shapes import is_fake
+from fxcompress.graph.types import dtype_text, symbol_names, type_text
+from fxcompress.inspect.arguments import Argument, arguments_of
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor that a node reads: a parameter, a buffer or a constant.
+
+    Attributes:
+        path: its qualified name.
+        owner: the first path in the graph under which the same tensor is read; tied tensors share it.
+        dtype: short name, `f32`; `graph` for a subgraph that a higher-order operator calls.
+        shape: sizes.
+        elements: number of elements.
+        nonzero: number of elements that are not zero.
+        bytes: size of its elements in memory.
+        digest: SHA-256 of dtype, shape and contents.
+    """
+
+    path: str
+    owner: str
+    dtype: str
+    shape: tuple[int, ...]
+    elements: int
+    nonzero: int
+    bytes: int
+    digest: str
+
+    @property
+    def sparsity(self) -> float:
+        """Share of the elements that are zero."""
+        return 1 - self.nonzero / self.elements if self.elements else 0.0
+
+    @property
+    def type(self) -> str:
+        return self.dtype if self.dtype == "graph" else f"{self.dtype}[{', '.join(map(str, self.shape))}]"
+
+
+@dataclass(frozen=True)
+class Row:
+    """One node.
+
+    Attributes:
+        name: its name in the graph.
+        op: what it calls in short, `conv2d`; or `placeholder`, `output`.
+        target: what it calls in full, `aten.conv2d.default`.
+        arguments: what it is given.
+        result: the type of what it gives.
+        parameters: the tensors among its arguments, each once.
+        scope: path of the module that it was captured in, "" for the root.
+        origin: names of the former nodes that it stands for, as the pass that made it recorded them.
+    """
+
+    name: str
+    op: str
+    target: str
+    arguments: tuple[Argument, ...]
+    result: str
+    parameters: tuple[Parameter, ...]
+    scope: str
+    origin: tuple[str, ...]
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """The rendered arguments."""
+        return tuple(argument_text(self, argument) for argument in self.arguments)
+
+    def parameter(self, path: str) -> Parameter:
+        return next(parameter for parameter in self.parameters if parameter.path == path)
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """The rows of a graph in their order, and totals over what the graph reads.
+
+    Attributes:
+        label: what the graph is called in a diff.
+        rows: placeholders, calls and the output.
+        nodes: number of rows.
+        parameters: number of elements of all tensors that the rows read, tied ones counted once.
+        bytes: size of these tensors.
+    """
+
+    label: str
+    rows: tuple[Row, ...]
+    nodes: int
+    parameters: int
+    bytes: int
+
+    def __str__(self) -> str:
+        cells = [(f"%{row.name}", call_text(row), row.result) for row in self.rows]
+        left = max((len(cell[0]) for cell in cells), default=0)
+        return "\n".join(f"{name:<{left}}  {call}  {result}".rstrip() for name, call, result in cells)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the snapshot as plain JSON values."""
+        totals = {"label": self.label, "nodes": self.nodes, "parameters": self.parameters, "bytes": self.bytes}
+        return {**totals, "rows": [row_dict(row) for row in self.rows]}
+
+
+def snapshot(module: GraphModule, label: str = "", digests: Mapping[str, str] | None = None) -> Snapshot:
+    """Return the rows of `module`'s graph.
+
+    Args:
+        module: a captured graph; result types are read off `meta["val"]`.
+        label: what the graph is called in a diff.
+        digests: digests of tensors by path that the caller has just computed with `graph.fingerprint.tensor_digest`;
+            those of the others are computed here, which is what takes time.
+    """
+    read = _Tensors(module, digests or {})
+    symbols = symbol_names(module.graph)
+    scopes: dict[Node, str] = {}
+    rows = []
+    for node in module.graph.nodes:
+        scopes[node] = _scope(node, scopes)
+        if node.op != "get_attr":
+            rows.append(_row(node, scopes[node], read, symbols))
+    unique = list({parameter.owner: parameter for row in rows for parameter in row.parameters}.values())
+    sizes = sum(parameter.elements for parameter in unique), sum(parameter.bytes for parameter in unique)
+    return Snapshot(label, tuple(rows), len(rows), *sizes)
+
+
+def _row(node: Node, where: str, read: _Tensors, symbols: dict[str, str]) -> Row:
+    arguments = arguments_of(node)
+    paths = {piece.text: None for argument in arguments for piece in argument.pieces if piece.kind == "parameter"}
+    result = structure_text(node.graph) if node.op == "output" else type_text(node.meta.get("val"), symbols)
+    op, target = _operation(node)
+    origin = tuple(str(name) for name in node.meta.get("origin", ()))
+    return Row(node.name, op, target, arguments, result, tuple(read(path) for path in paths), where, origin)
+
+
+def structure_text(graph: Graph) -> str:
+    """Return how the results of a call are nested: `{logits: *, features: [*, *]}`; "" for a plain graph."""
+    info = getattr(graph._codegen, "pytree_info", None)
+    return "" if info is None or info.out_spec is None else _spec_text(info.out_spec)
+
+
+def _spec_text(spec: Any) -> str:
+    if spec.is_leaf():
+        return "*"
+    children = [_spec_text(child) for child in spec.children()]
+    if spec.type in (list, tuple):
+        return f"{'[' if spec.type is list else '('}{', '.join(children)}{']' if spec.type is list else ')'}"
+    keys = spec.context if isinstance(spec.context, list) and len(spec.context) == len(children) else None
+    inside = (
+        ", ".join(f"{key}: {child}" for key, child in zip(keys, children, strict=True)) if keys else ", ".join(children)
+    )
+    return f"{'' if spec.type is dict else getattr(spec.type, '__name__', spec.type)}{{{inside}}}"
+
+
+def _scope(node: Node, scopes: dict[Node, str]) -> str:
+    """Return the scope of `node`; one that a pass put in without saying where belongs with what it reads."""
+    if node.op == "call_function" and "nn_module_stack" not in node.meta:
+        return next((scopes[given] for given in node.all_input_nodes if given.op == "call_function"), "")
+    return scope(node)
+
+
+def _operation(node: Node) -> tuple[str, str]:
+    """Return what `node` calls, in short and in full."""
+    if node.op != "call_function":
+        word = node.op if node.op in ("placeholder", "output") else f"{node.op} {node.target}"
+        return word, word
+    packet = getattr(node.target, "overloadpacket", None)
+    if packet is None:
+        word = str(getattr(node.target, "__name__", node.target))
+        return word, f"{getattr(node.target, '__module__', '')}.{word}"
+    return str(packet).removeprefix("aten."), str(node.target)
+
+
+class _Tensors:
+    """Reads the facts of tensors by path, each once."""
+
+    def __init__(self, module: GraphModule, digests: Mapping[str, str]) -> None:
+        self.module = module
+        self.digests = digests
+        self.found: dict[str, Parameter] = {}
+        self.owners: dict[object, str] = {}
+
+    def __call__(self, path: str) -> Parameter:
+        if path not in self.found:
+            value = attribute(self.module, path)
+            owner = self.owners.setdefault(_identity(value), path)
+            self.found[path] = self._facts(path, owner, value)
+        return self.found[path]
+
+    def _facts(self, path: str, owner: str, value: Any) -> Parameter:
+        if not isinstance(value, torch.Tensor):
+            digest = fingerprint(value) if isinstance(value, GraphModule) else type(value).__name__
+            return Parameter(path, owner, "graph", (), 0, 0, 0, digest)
+        shape, size = tuple(value.shape), value.numel() * value.element_size()
+        dtype, elements = dtype_text(value.dtype), value.numel()
+        if owner in self.found:
+            known = self.found[owner]
+            return Parameter(path, owner, dtype, shape, elements, known.nonzero, size, known.digest)
+        if is_fake(value) or value.device.type == "meta":
+            return Parameter(path, owner, dtype, shape, elements, elements, size, "without data")
+        nonzero = int(torch.count_nonzero(value.detach()))
+        return Parameter(
+            path, owner, dtype, shape, elements, nonzero, size, self.digests.get(path) or tensor_digest(value)
+        )
+
+
+def _identity(value: Any) -> object:
+    """Return a key that is equal for two names of the same memory, read in the same way."""
+    if not isinstance(value, torch.Tensor) or value.numel() == 0 or is_fake(value) or value.device.type == "meta":
+        return id(value)
+    return value.data_ptr(), str(value.device), value.dtype, tuple(value.shape), value.stride()
+
+
+# A share of zeros below this is what training leaves, and not worth a word.
+NOTABLE_SPARSITY = 0.1
+
+
+def parameter_text(parameter: Parameter, remark: str | None = None) -> str:
+    """Return path, type and a remark; without one given, the sparsity of a matrix that has many zeros."""
+    if remark is None:
+        notable = len(parameter.shape) >= 2 and parameter.sparsity >= NOTABLE_SPARSITY
+        remark = sparsity_text(parameter) if notable else ""
+    return f"{parameter.path} {parameter.type} {remark}".rstrip()
+
+
+def sparsity_text(parameter: Parameter) -> str:
+    return f"sparsity {100 * parameter.sparsity:.3g}%"
+
+
+def argument_text(row: Row, argument: Argument, remarks: Mapping[str, str] | None = None) -> str:
+    """Return an argument as it is shown; `remarks` on parameters by path take the place of the usual ones."""
+    text = "".join(_piece_texts(row, argument, remarks or {}))
+    return f"{argument.key}={text}" if argument.named else text
+
+
+def _piece_texts(row: Row, argument: Argument, remarks: Mapping[str, str]) -> Iterator[str]:
+    for piece in argument.pieces:
+        if piece.kind == "parameter":
+            yield parameter_text(row.parameter(piece.text), remarks.get(piece.text))
+        else:
+            yield f"%{piece.text}" if piece.kind == "node" else piece.text
+
+
+def call_text(row: Row, remarks: Mapping[str, str] | None = None, full: bool = False) -> str:
+    """Return what a row calls with its arguments: `conv2d(%x, stem.weight f32[16, 3, 3, 3])`."""
+    arguments = ", ".join(argument_text(row, argument, remarks) for argument in row.arguments)
+    return f"{row.target.removeprefix('aten.') if full else row.op}({arguments})"
+
+
+def row_dict(row: Row) -> dict[str, Any]:
+    """Return a row as plain JSON values."""
+    parameters = [
+        {
+            "path": parameter.path,
+            "dtype": parameter.dtype,
+            "shape": list(parameter.shape),
+            "elements": parameter.elements,
+            "nonzero": parameter.nonzero,
+            "bytes": parameter.bytes,
+            "digest": parameter.digest,
+        }
+        for parameter in row.parameters
+    ]
+    texts = {"name": row.name, "op": row.op, "target": row.target, "inputs": list(row.inputs), "result": row.result}
+    return {**texts, "scope": row.scope, "origin": list(row.origin), "parameters": parameters}

@@ -1,0 +1,202 @@
+"""Saving a compressed module as one file, and loading it again without executing anything of the file's."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.capturing.inputs import Inputs
+from fxcompress.errors import ArtifactError
+from fxcompress.graph.module import CapturedModule
+from fxcompress.targets import arguments, container
+from fxcompress.targets.atomic import write_whole
+from fxcompress.targets.codec import decode_graph, encode_graph
+from fxcompress.targets.input_types import encode_input_types
+from fxcompress.targets.json_text import dump, record, strings
+from fxcompress.targets.node_types import restore_types
+from fxcompress.targets.payloads import payload_of
+from fxcompress.targets.tensors import decode_tensors, encode_tensors
+from fxcompress.targets.tree import decode_signature, encode_signature
+
+if TYPE_CHECKING:
+    from fxcompress.capturing import Captured
+
+_INPUT = ".input."
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A loaded file.
+
+    Attributes:
+        module: runs as the saved one did; in evaluation mode, on the CPU.
+        pipeline: the text of the pipeline that made it, `""` where none was given.
+        inputs: the example inputs, None where none were saved.
+        notes: what was to be said at saving, and what loading could not restore.
+        versions: of `fxcompress`, `torch` and `format`, with which it was written.
+        path: of the file.
+    """
+
+    module: CapturedModule
+    pipeline: str
+    inputs: Inputs | None
+    notes: tuple[str, ...]
+    versions: Mapping[str, str]
+    path: Path
+
+    @property
+    def captured(self) -> Captured:
+        """The module as `fxcompress.capture` gives it, so that it can be compressed further."""
+        from fxcompress.capturing import Captured
+
+        return Captured(self.module, self.inputs, self.notes)
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    module: CapturedModule
+    inputs: Inputs | None
+    notes: tuple[str, ...]
+
+
+def save_artifact(
+    path: str | os.PathLike[str],
+    module: GraphModule,
+    *,
+    pipeline: str = "",
+    inputs: Inputs | None = None,
+    notes: Iterable[str] = (),
+    allow: Iterable[str] = (),
+) -> None:
+    """Save `module` to the file `path`, which is there whole afterwards or as it was before.
+
+    The same module, pipeline, inputs and notes give the same bytes, under the same versions of fxcompress and PyTorch.
+
+    Args:
+        path: by custom with the suffix `.fxc`.
+        module: a graph of ATen calls, as captured or compressed; it is not changed.
+        pipeline: the text of the pipeline that made it.
+        inputs: example inputs to store beside it, so that it can be verified and compressed further later.
+        notes: lines to store.
+        allow: ops of other libraries that the graph calls, `torchvision.nms` or `torchvision`; loading needs them too.
+
+    Raises:
+        ArtifactError: something that an artifact does not hold, named with its node; or a place that cannot be written.
+    """
+    extra = frozenset(allow)
+    rows, stored = encode_tensors(module)
+    stored, given = _with_inputs(stored, inputs)
+    types, symbols = encode_input_types(module.graph)
+    payloads = [payload_of(name, tensor) for name, tensor in stored.items()]
+    document = {
+        "torch": torch.__version__,
+        "pipeline": pipeline,
+        "notes": list(notes),
+        "tensors": rows,
+        "graph": encode_graph(module.graph, extra),
+        "signature": encode_signature(module.graph),
+        "types": types,
+        "symbols": symbols,
+        "inputs": given,
+        "payloads": [payload.to_json() for payload in payloads],
+    }
+    # A file that could not be loaded is not written at all.
+    _assemble(document, {name: tensor.detach() for name, tensor in stored.items()}, extra)
+    header = container.header_bytes(dump(document), payloads, _own_version())
+    write_whole(Path(path), lambda file: container.write(file, header, stored.values()))
+
+
+def _with_inputs(stored: dict[str, torch.Tensor], inputs: Inputs | None) -> tuple[dict[str, torch.Tensor], Any]:
+    """Return the tensors to store with those of the inputs, and the inputs as JSON."""
+    if inputs is None:
+        return stored, None
+    stored = dict(stored)
+
+    def name(tensor: Any) -> Any:
+        key = f"{_INPUT}{len(stored)}"
+        stored[key] = tensor
+        return {"tensor": key}
+
+    given = {"args": arguments.encode(tuple(inputs.args), name), "kwargs": arguments.encode(dict(inputs.kwargs), name)}
+    return stored, given
+
+
+def load_artifact(path: str | os.PathLike[str], *, allow: Iterable[str] = ()) -> Artifact:
+    """Load a file that `save_artifact` wrote. Nothing in the file is executed or imported; every byte is checked.
+
+    Args:
+        path: of the file.
+        allow: ops of other libraries that the graph may call, where you trust them: `torchvision.nms` or `torchvision`.
+
+    Raises:
+        ArtifactError: no file, no artifact, damaged, too new, or asking for what artifacts may not do.
+    """
+    try:
+        content = container.read(Path(path))
+        document = record(content.document, "the document", _DOCUMENT)
+        loaded = _assemble(document, content.tensors, frozenset(allow))
+    except ArtifactError as error:
+        raise ArtifactError(f"{os.fspath(path)}: {error.message}", hint=error.hint or _WAY_OUT) from None
+    versions = {"fxcompress": content.writer, "torch": document["torch"], "format": str(content.version)}
+    return Artifact(loaded.module, document["pipeline"], loaded.inputs, loaded.notes, versions, Path(path))
+
+
+_WAY_OUT = "the file is damaged or was not made by fxcompress; save it again from the model"
+_DOCUMENT: dict[str, type] = {
+    "torch": str,
+    "pipeline": str,
+    "notes": list,
+    "tensors": list,
+    "graph": dict,
+    "signature": object,
+    "types": dict,
+    "symbols": dict,
+    "inputs": object,
+    "payloads": list,
+}
+
+
+def _assemble(document: dict[str, Any], stored: Mapping[str, torch.Tensor], extra: frozenset[str]) -> _Loaded:
+    """Make the module that a document describes."""
+    notes = list(strings(document["notes"], "the notes"))
+    holder = decode_tensors(document["tensors"], stored)
+    graph = decode_graph(document["graph"], holder, extra)
+    decode_signature(document["signature"], graph, notes.append)
+    module = CapturedModule(holder, graph)
+    # The holder has the order of the state and the buffers that are not persistent; a graph module knows neither.
+    for key in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
+        module.__dict__[key] = holder.__dict__[key]
+    restore_types(module, document["types"], document["symbols"])
+    module.eval()
+    return _Loaded(module, _decode_inputs(document["inputs"], stored), tuple(notes))
+
+
+def _decode_inputs(value: Any, stored: Mapping[str, torch.Tensor]) -> Inputs | None:
+    if value is None:
+        return None
+    fields = record(value, "the inputs", {"args": dict, "kwargs": dict})
+
+    def tensor(name: str) -> torch.Tensor:
+        if not name.startswith(_INPUT) or name not in stored:
+            raise ArtifactError("the inputs have a tensor that is not there")
+        return stored[name]
+
+    args = arguments.decode(fields["args"], {"tensor": tensor})
+    kwargs = arguments.decode(fields["kwargs"], {"tensor": tensor})
+    if not isinstance(args, tuple) or not isinstance(kwargs, dict) or not all(type(key) is str for key in kwargs):
+        raise ArtifactError("the inputs are no positional and keyword arguments")
+    return Inputs(*args, **kwargs)
+
+
+def _own_version() -> str:
+    try:
+        return version("fxcompress")
+    except PackageNotFoundError:
+        return "0"

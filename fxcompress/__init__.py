@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from fxcompress.capturing import Captured as Captured
     from fxcompress.capturing import Inputs as Inputs
     from fxcompress.capturing import capture as capture
+    from fxcompress.comparison import diff as diff
     from fxcompress.compiler import Result as Result
     from fxcompress.compiler import compress as compress
-    from fxcompress.comparison import diff as diff
     from fxcompress.contract import Pass as Pass
     from fxcompress.contract import PassContext as PassContext
     from fxcompress.contract import TrainingData as TrainingData
@@ -31,33 +31,34 @@ if TYPE_CHECKING:
     from fxcompress.hookspecs import hookimpl as hookimpl
     from fxcompress.pipeline import Pipeline as Pipeline
     from fxcompress.plugins import Plugins as Plugins
-    from fxcompress.targets import load_artifact as load
+    from fxcompress.targets import load_artifact as load  # noqa: F401
 
 __version__ = version("fxcompress")
 
+# Where a public name lives: its module, and its name there where that is another.
 _HOMES = {
-    "testing": "fxcompress.testing",
-    "Captured": "fxcompress.capturing",
-    "Inputs": "fxcompress.capturing",
-    "capture": "fxcompress.capturing",
-    "Result": "fxcompress.compiler",
-    "compress": "fxcompress.compiler",
-    "diff": "fxcompress.comparison",
-    "Pass": "fxcompress.contract",
-    "PassContext": "fxcompress.contract",
-    "TrainingData": "fxcompress.contract",
-    "above": "fxcompress.contract",
-    "at_least": "fxcompress.contract",
-    "between": "fxcompress.contract",
-    "option": "fxcompress.contract",
-    "statistic": "fxcompress.contract",
-    "ArtifactError": "fxcompress.errors",
-    "FxcompressError": "fxcompress.errors",
-    "PassFailed": "fxcompress.errors",
-    "hookimpl": "fxcompress.hookspecs",
-    "Pipeline": "fxcompress.pipeline",
-    "Plugins": "fxcompress.plugins",
-    "load": "fxcompress.targets",
+    "testing": "testing",
+    "Captured": "capturing",
+    "Inputs": "capturing",
+    "capture": "capturing",
+    "Result": "compiler",
+    "compress": "compiler",
+    "diff": "comparison",
+    "Pass": "contract",
+    "PassContext": "contract",
+    "TrainingData": "contract",
+    "above": "contract",
+    "at_least": "contract",
+    "between": "contract",
+    "option": "contract",
+    "statistic": "contract",
+    "ArtifactError": "errors",
+    "FxcompressError": "errors",
+    "PassFailed": "errors",
+    "hookimpl": "hookspecs",
+    "Pipeline": "pipeline",
+    "Plugins": "plugins",
+    "load": "targets:load_artifact",
 }
 __all__ = sorted(_HOMES)
 
@@ -65,8 +66,9 @@ __all__ = sorted(_HOMES)
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'fxcompress' has no attribute {name!r}")
-    home = importlib.import_module(_HOMES[name])
-    found = home if name == "testing" else getattr(home, "load_artifact" if name == "load" else name)
+    module, _, attribute = _HOMES[name].partition(":")
+    home = importlib.import_module(f"fxcompress.{module}")
+    found = home if name == module else getattr(home, attribute or name)
     globals()[name] = found
     return found
 

@@ -39,14 +39,16 @@ def time_models(models: Sequence[NamedModel], seconds: float) -> list[Timing]:
     """
     first = inputs_of(models[0])
     calls = {}
+    device = torch.device("cpu")
     for index, named in enumerate(models):
         inputs = inputs_of(named) or first
         if inputs is None:
             raise InputError(f"{named.name} has no example inputs", hint="name a factory first, it brings inputs")
         module = named.model.module if isinstance(named.model, Captured | Artifact) else named.model
+        device = device_of(inputs)
         calls[f"{index} {named.name}"] = lambda inputs=inputs, module=module: inputs.call(module)
     with torch.no_grad():
-        found = paired_latency(calls, budget_seconds=seconds, rounds=1000, device=device_of(first or inputs))
+        found = paired_latency(calls, budget_seconds=seconds, rounds=1000, device=device)
     baseline = next(iter(found.values())).median
     return [
         Timing(named.name, latency.median, half_range(latency), baseline / latency.median)

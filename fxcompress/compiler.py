@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fxcompress.capturing import Captured, Inputs, as_inputs, capture
+from fxcompress.capturing import Captured, as_inputs, capture
 from fxcompress.contract import Pass, Resources, TrainingData
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule

@@ -1,17 +1,17 @@
 """Every error that fxcompress raises on purpose.
 
-    FxcompressError
-    ├── UsageError                the call was wrong                         exit code 2
-    │   ├── PipelineError         a pipeline text, a pass or an option
-    │   ├── ModelError            a model that is not there or does not build
-    │   ├── InputError            inputs that do not fit the model
-    │   ├── PluginError           a plugin that does not load or register
-    │   └── ArtifactError         a file that is damaged, hostile or not ours
-    ├── CaptureError              a model that cannot be captured            exit code 1
-    └── StepFailed                a step of a pipeline, named in full        exit code 1
-        raised from
-    PassFailed                    a pass that finds a precondition unmet     exit code 1
-    └── VerificationFailed        a graph that is not what the pass promised
+FxcompressError
+├── UsageError                the call was wrong                         exit code 2
+│   ├── PipelineError         a pipeline text, a pass or an option
+│   ├── ModelError            a model that is not there or does not build
+│   ├── InputError            inputs that do not fit the model
+│   ├── PluginError           a plugin that does not load or register
+│   └── ArtifactError         a file that is damaged, hostile or not ours
+├── CaptureError              a model that cannot be captured            exit code 1
+└── StepFailed                a step of a pipeline, named in full        exit code 1
+    raised from
+PassFailed                    a pass that finds a precondition unmet     exit code 1
+└── VerificationFailed        a graph that is not what the pass promised
 """
 
 from __future__ import annotations

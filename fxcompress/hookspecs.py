@@ -37,6 +37,6 @@ def register_pipelines(register: Callable[[str, str], None]) -> None:
 def register_instruments(register: Callable[[str, Callable[[], Instrument]], None]) -> None:
     """Register instruments by name: `register("memory", PeakMemory)`.
 
-    An instrument is made once a run; `instrument.around(step)` is a context manager that is entered before and left after
-    every step. It runs where a run names it.
+    An instrument is made once a run; `instrument.around(step)` is a context manager that is entered before and left
+    after every step. It runs where a run names it.
     """

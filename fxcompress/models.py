@@ -18,6 +18,7 @@ from fxcompress.text import suggestion
 
 if TYPE_CHECKING:
     from fxcompress.compiler import Model
+    from fxcompress.graph.module import CapturedModule
     from fxcompress.targets import Artifact
 
 KEYS = ("model", "inputs", "calibration", "evaluate", "train")
@@ -52,6 +53,17 @@ def find_model(name: str) -> NamedModel:
     return called(name, factory_in(module, place, factory))
 
 
+def graph_and_notes(named: NamedModel) -> tuple[CapturedModule, tuple[str, ...]]:
+    """Return the graph of a named model, captured where it is not yet, and what capture had to say."""
+    from fxcompress.capturing import Captured, capture
+    from fxcompress.targets import Artifact
+
+    if isinstance(named.model, Captured | Artifact):
+        return named.model.module, tuple(named.model.notes)
+    captured = capture(named.model, named.inputs)
+    return captured.module, captured.notes
+
+
 def load(path: str) -> Artifact:
     """Return the artifact at `path`."""
     from fxcompress.targets import load_artifact
@@ -75,7 +87,7 @@ def module_from_file(path: Path) -> ModuleType:
         spec.loader.exec_module(module)
     except FxcompressError:
         raise
-    except Exception as error:  # noqa: BLE001  the user's file may raise anything
+    except Exception as error:
         raise ModelError(f"{path} does not import: {last_line(error)}") from error
     return module
 
@@ -105,7 +117,7 @@ def called(name: str, factory: Callable[[], Any]) -> NamedModel:
         made = factory()
     except FxcompressError:
         raise
-    except Exception as error:  # noqa: BLE001  the user's factory may raise anything
+    except Exception as error:
         raise ModelError(f"the factory {name} failed: {last_line(error)}") from error
     if isinstance(made, tuple) and len(made) == 2:
         return NamedModel(name, *made)

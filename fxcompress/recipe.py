@@ -1,11 +1,11 @@
 """Recipes: a pipeline in a TOML file, with what belongs to it.
 
-    pipeline = '''
-      fold-bn,
-      mask{sparsity=0.5}
-    '''
-    seed = 0            # optional
-    dynamic = "batch"   # optional
+pipeline = '''
+  fold-bn,
+  mask{sparsity=0.5}
+'''
+seed = 0            # optional
+dynamic = "batch"   # optional
 """
 
 from __future__ import annotations
@@ -31,7 +31,8 @@ class Recipe:
         """Read a recipe.
 
         Raises:
-            UsageError: the file is not there, is no TOML, has an unknown key, lacks the pipeline, or a value of a wrong type.
+            UsageError: the file is not there, is no TOML, has an unknown key or a value of a wrong type, or lacks
+                the pipeline.
         """
         try:
             values = tomllib.loads(path.read_text(encoding="utf-8"))

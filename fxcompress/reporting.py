@@ -79,7 +79,15 @@ def speeds(before: CapturedModule, after: CapturedModule, inputs: Inputs) -> lis
         peaks = {name: peak_memory(one, device=device) for name, one in calls.items()}
     old, new = found["before"], found["after"]
     return [
-        Measurement("latency", "seconds", old.median, new.median, half_range(old), half_range(new), "median, half the quartile range"),
+        Measurement(
+            "latency",
+            "seconds",
+            old.median,
+            new.median,
+            half_range(old),
+            half_range(new),
+            "median, half the quartile range",
+        ),
         Measurement("peak memory", "bytes", peaks["before"], peaks["after"], note="activations of one call"),
     ]
 
@@ -141,12 +149,12 @@ def layer_rows(
             LayerRow(
                 scope=scope,
                 kind=kind_of(was, now),
-                params_before=was and was.params,
-                params_after=now and now.params,
-                bytes_before=was and was.bytes,
-                bytes_after=now and now.bytes,
-                macs_before=was and was.macs,
-                macs_after=now and now.macs,
+                params_before=None if was is None else was.params,
+                params_after=None if now is None else now.params,
+                bytes_before=None if was is None else was.bytes,
+                bytes_after=None if now is None else now.bytes,
+                macs_before=None if was is None else was.macs,
+                macs_after=None if now is None else now.macs,
                 sqnr_db=errors.get(scope),
                 seconds_before=times[0].get(scope),
                 seconds_after=times[1].get(scope),

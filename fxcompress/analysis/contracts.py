@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import getitem
+
 import torch
 from torch.fx import Node
 from torch.utils import _pytree as pytree
@@ -43,8 +45,8 @@ def may_contract(node: Node) -> bool:
     """Whether the call `node`, for which there is no rule, may multiply tensors with each other and add up."""
     target = node.target
     if not isinstance(target, torch._ops.OpOverload):
-        # Python on sizes, and `getitem` of what an op gave; a higher-order op stands for a graph of its own.
-        return isinstance(target, torch._ops.HigherOrderOperator)
+        # A higher-order op stands for a graph of its own, and Python on sizes gives no tensor.
+        return isinstance(target, torch._ops.HigherOrderOperator) or (target is not getitem and gives_floating(node))
     if HARMLESS_TAGS & set(target.tags) or not gives_floating(node):
         return False
     name = str(target.overloadpacket.__name__)

@@ -88,6 +88,8 @@ def _macs(module: GraphModule, rules: Mapping[str, Rule]) -> tuple[dict[str, int
     """Return the multiply-accumulates of every call with a rule, and the calls that should have one."""
     known, unknown = {}, {}
     for node in module.graph.nodes:
+        if node.op in ("call_module", "call_method"):
+            unknown[node.name] = f"{node.op} {node.target} is no ATen call"
         if node.op != "call_function":
             continue
         rule = rule_for(node, rules)

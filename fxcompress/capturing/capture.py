@@ -12,11 +12,12 @@ from torch.export import ExportedProgram
 
 from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
 from fxcompress.capturing.export import Traced, export_model
-from fxcompress.capturing.in_place import replace_in_place, still_in_place
+from fxcompress.capturing.in_place import replace_in_place, replace_in_place_views, still_in_place
 from fxcompress.capturing.inputs import Inputs, as_inputs
 from fxcompress.capturing.no_grad import inline_regions
 from fxcompress.capturing.tensors import with_own_tensors
 from fxcompress.errors import ModelError, UsageError
+from fxcompress.graph.call_form import parameters_of
 from fxcompress.graph.module import CapturedModule, mark_always_training
 from fxcompress.graph.shapes import propagate
 from fxcompress.text import listing
@@ -85,13 +86,15 @@ def _finish(traced: Traced, model: nn.Module, inputs: Inputs, wanted: bool) -> C
     notes = [*traced.notes, *inline_regions(raw)]
     inputs_first(raw)
     remove_checks(raw)
+    replace_in_place_views(raw)
     module = with_own_tensors(raw, model)
+    module.meta["batch_sizes"] = traced.batch_sizes
+    module.meta["parameters"] = parameters_of(model.forward)
     propagate(module)
     if replace_in_place(module):
         propagate(module)
     remove_copies_of_constants(module)
     module.graph.eliminate_dead_code()
-    module.delete_all_unused_submodules()
     mark_always_training(module.graph)
     module.eval()
     module.recompile()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import sys
 from typing import Any
 
 import torch
@@ -10,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.capturing.aliases import Aliases
 from fxcompress.capturing.in_place import mutating
-from fxcompress.graph.nodes import is_call, tensor_of
+from fxcompress.graph.nodes import argument, is_call, tensor_of
 
 aten = torch.ops.aten
 
@@ -49,11 +50,19 @@ def remove_checks(module: GraphModule) -> None:
         if is_call(node, *_CHECKS) or (node.op == "call_module" and node.target == "_guards_fn"):
             module.graph.erase_node(node)
     for node in list(module.graph.nodes):
-        if is_call(node, *_NAMES):
+        if is_call(node, *_NAMES) or _whole_slice(node):
             _bypass(node)
         elif node.target in _SAME_OPERATIONS:
             node.target = _SAME_OPERATIONS[node.target]
     module.graph.eliminate_dead_code()
+
+
+def _whole_slice(node: Node) -> bool:
+    """Whether `node` is a slice of everything, such as the colons of `x[:, 0]` give."""
+    if not is_call(node, aten.slice):
+        return False
+    start, end, step = (argument(node, name) for name in ("start", "end", "step"))
+    return start in (None, 0) and (end is None or (isinstance(end, int) and end >= sys.maxsize)) and step == 1
 
 
 def remove_copies_of_constants(module: GraphModule) -> None:

@@ -14,17 +14,26 @@ from torch.export import ExportedProgram
 
 from fxcompress.capturing.batch import BatchInputs, batch_inputs, one_batch, static_inputs
 from fxcompress.capturing.failures import capture_failure
+from fxcompress.capturing.guards import UnevenBatchSizes, batch_sizes
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.capturing.preserve import preserved
-from fxcompress.errors import InputError
+from fxcompress.errors import CaptureError, InputError
+from fxcompress.graph.call_form import BatchSizes
 
 
 @dataclass(frozen=True)
 class Traced:
-    """What export gave, and what a report should say of it."""
+    """What export gave, and what a report should say of it.
+
+    Attributes:
+        program: the traced graph, in training IR.
+        notes: sentences for a report.
+        batch_sizes: the batch sizes that the graph holds for, None for all.
+    """
 
     program: ExportedProgram
-    notes: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    batch_sizes: BatchSizes | None = None
 
 
 def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
@@ -35,18 +44,35 @@ def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
         CaptureError: `torch.export` does not take the model.
     """
     _check_signature(model, inputs)
-    batch = batch_inputs(inputs)
-    if not dynamic or not batch.carriers:
-        return Traced(_export(model, static_inputs(inputs)), ())
+    reason = None
+    if dynamic:
+        try:
+            return _export_dynamic(model, batch_inputs(inputs))
+        except _StaticBatch as obstacle:
+            reason = str(obstacle)
+    program = _export(model, static_inputs(inputs))
+    return Traced(program, () if reason is None else (f"the batch size is fixed: {reason}",))
+
+
+class _StaticBatch(Exception):
+    """Why the batch cannot be dynamic."""
+
+
+def _export_dynamic(model: nn.Module, batch: BatchInputs) -> Traced:
+    if not batch.carriers:
+        raise _StaticBatch("no input is a tensor with a dimension")
     try:
         program = _export(model, batch)
-    except Exception as error:  # noqa: BLE001 - export raises every kind of error; the second try names what is left
-        program = _export(model, static_inputs(inputs))
-        return Traced(program, (f"the batch size is fixed: {_first_line(error)}",))
-    if not _is_dynamic(program):
-        program = _export(model, static_inputs(inputs))
-        return Traced(program, ("the batch size is fixed: the model computes with it as a number",))
-    return Traced(program, ())
+        sizes = batch_sizes(program)
+    except CaptureError as error:
+        raise _StaticBatch(error.message) from error
+    except UnevenBatchSizes:
+        raise _StaticBatch("the model chooses its way by the batch size") from None
+    if not program.range_constraints:
+        raise _StaticBatch("the model computes with it as a number")
+    if sizes is None:
+        return Traced(program)
+    return Traced(program, (f"the model chooses its way by the batch size; the graph holds for: {sizes}",), sizes)
 
 
 def _export(model: nn.Module, batch: BatchInputs) -> ExportedProgram:
@@ -56,14 +82,6 @@ def _export(model: nn.Module, batch: BatchInputs) -> ExportedProgram:
             return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=batch.shapes())
         except Exception as error:
             raise capture_failure(model, error) from error
-
-
-def _is_dynamic(program: ExportedProgram) -> bool:
-    return bool(program.range_constraints)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error.__cause__ or error).strip().partition("\n")[0][:200]
 
 
 def _check_signature(model: nn.Module, inputs: Inputs) -> None:

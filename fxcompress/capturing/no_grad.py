@@ -116,7 +116,7 @@ def _without_gradients(module: GraphModule, value: Any, region: Node, inside: se
     if not isinstance(value, Node) or value not in inside or not _differentiable(module, value):
         return value
     with module.graph.inserting_before(region):
-        made = module.graph.call_function(aten.detach.default, (value,))
+        made = module.graph.create_node("call_function", aten.detach.default, (value,), name=f"{value.name}_detach")
     made.meta.update(value.meta)
     return made
 

@@ -23,8 +23,8 @@ def group() -> None:
     """Make trained PyTorch models smaller and faster, and show what every pass did.
 
     A MODEL is named path/to/file.py:factory or package.module:factory; the factory takes no arguments and returns
-    (model, example_inputs), or a dict with the keys model, inputs and, where there are any, calibration, evaluate, train.
-    Most commands take an artifact (.fxc) in its place.
+    (model, example_inputs), or a dict with the keys model, inputs and, where there are any, calibration, evaluate,
+    train. Most commands take an artifact (.fxc) in its place.
     """
 
 
@@ -47,5 +47,5 @@ def main(arguments: list[str] | None = None) -> None:
         sys.exit(130)
     except BrokenPipeError:
         # Whoever reads our output has seen enough; python would complain once more when it flushes.
-        sys.stdout = None  # type: ignore[assignment]
+        sys.stdout = None
         sys.exit(0)

@@ -27,5 +27,14 @@ def bench(models: tuple[str, ...], seconds: float, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps([row.to_dict() for row in rows], indent=2))
         return
-    table = [(row.name, f"{row.median * 1e3:.3f} ms", f"± {row.spread * 1e3:.3f} ms", f"{row.ratio:.2f}x") for row in rows]
-    click.echo(tabulate(table, headers=("model", "median", "spread", "speed"), tablefmt="simple", colalign=("left",) + ("right",) * 3))
+    table = [
+        (row.name, f"{row.median * 1e3:.3f} ms", f"± {row.spread * 1e3:.3f} ms", f"{row.ratio:.2f}x") for row in rows
+    ]
+    click.echo(
+        tabulate(
+            table,
+            headers=("model", "median", "spread", "speed"),
+            tablefmt="simple",
+            colalign=("left",) + ("right",) * 3,
+        )
+    )

@@ -53,8 +53,8 @@ def compress(
     fxcompress compress model.py:trained --pipeline "fold-bn,mask{sparsity=0.8}" -o small.fxc --report report.html
     """
     check_writable(output, report)
-    from fxcompress.models import find_model
     from fxcompress.compiler import compress as run_pipeline
+    from fxcompress.models import find_model
     from fxcompress.pipeline import Pipeline
     from fxcompress.plugins import Plugins
     from fxcompress.recipe import Recipe
@@ -98,7 +98,7 @@ def finish(result: Result, name: str, output: Path | None, report: Path | None, 
 
     if output is not None:
         result.save(output)
-    measured = result.report.named(name, None if output is None else str(output))
+    measured = result.report.named(name)
     if report is not None:
         write_text(report, measured.to_html())
     click.echo(json.dumps(measured.to_dict(), indent=2) if as_json else str(measured))

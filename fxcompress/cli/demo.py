@@ -14,7 +14,7 @@ from fxcompress.cli.progress import Progress
 @click.option("--into", type=FOLDER, default=Path("demo-output"), show_default=True, help="Where the files go.")
 @quiet_option
 def demo(into: Path, quiet: bool) -> None:
-    """Train a small network on real digits, compress it, evaluate it on digits it never saw, save it, load it, compare."""
+    """Train a small network on real digits, compress, evaluate on digits it never saw, save, load again, compare."""
     from fxcompress.demo import run_demo
 
     with Progress(quiet=quiet) as progress:

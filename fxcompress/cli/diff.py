@@ -19,13 +19,12 @@ from fxcompress.cli.options import OUTPUT, json_option
 def diff(before: str, after: str, stat: bool, html: Path | None, as_json: bool) -> None:
     """Show what changed from model BEFORE to model AFTER, each an artifact or a factory."""
     from fxcompress.cli.compress import check_writable
-    from fxcompress.models import find_model
     from fxcompress.comparison import diff as compare
-    from fxcompress.compiler import captured_from
     from fxcompress.files import write_text
+    from fxcompress.models import find_model, graph_and_notes
 
     check_writable(html)
-    sides = [captured_from(named.model, named.inputs, "batch", runs=False) for named in map(find_model, (before, after))]
+    sides = [graph_and_notes(find_model(name))[0] for name in (before, after)]
     found = compare(*sides, labels=(before, after))
     if html is not None:
         write_text(html, found.to_html())

@@ -12,7 +12,7 @@ PATIENCE_SECONDS = 1.0
 
 
 class Progress:
-    """Called with a line when a step starts; prints it once the step has taken a second, and at its end how long it took.
+    """Called with a line when a step starts; prints it once the step has taken a second, and at the end its time.
 
     A context manager: leaving it ends the last step.
     """
@@ -44,5 +44,7 @@ class Progress:
     def __enter__(self) -> Progress:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self._finish()

@@ -20,7 +20,8 @@ class TrainingData:
     """What passes that learn need.
 
     Args:
-        batches: any iterable of `(inputs, targets)`, started afresh for every epoch; inputs as `fxc.capture` takes them.
+        batches: any iterable of `(inputs, targets)`, started afresh for every epoch; inputs as `fxc.capture`
+            takes them.
         loss: callable(outputs, targets) -> scalar tensor.
     """
 
@@ -79,7 +80,9 @@ class PassContext:
             count += 1
             yield as_inputs(batch)
         if count == 0:
-            raise InputError("the calibration data has no batches", hint="a generator runs once: give a list or a DataLoader")
+            raise InputError(
+                "the calibration data has no batches", hint="a generator runs once: give a list or a DataLoader"
+            )
 
     def record(self, **numbers: float) -> None:
         """Add `numbers` to the statistics of this step.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import types
 import typing
 from collections.abc import Callable
@@ -90,7 +89,6 @@ class Option:
                 raise PipelineError(f"option {self.name!r} must be {self.check.text}, not {item!r}")
 
 
-@functools.cache
 def options_of(cls: type) -> tuple[Option, ...]:
     """Return the options of a pass class, in the order of its fields.
 

@@ -36,8 +36,8 @@ class Pass:
     """A step of a pipeline: a frozen dataclass whose fields are its options and whose docstring is its manual.
 
     Subclasses set `name` (kebab case) and `fidelity`: `exact` promises the same results up to float error, `close` the
-    same within a small tolerance, `lossy` promises nothing but finite numbers. They declare options with `fxc.option` and
-    statistics with `fxc.statistic`, keep no state between runs, and override `apply`.
+    same within a small tolerance, `lossy` promises nothing but finite numbers. They declare options with `fxc.option`
+    and statistics with `fxc.statistic`, keep no state between runs, and override `apply`.
     """
 
     name: ClassVar[str] = ""

@@ -1,7 +1,8 @@
 """Real digit images, and a small convolutional network with batch norm and residual blocks that reads them.
 
 The images are scikit-learn's copy of the test part of "Optical Recognition of Handwritten Digits" (Alpaydin, Kaynak,
-1998): 1,797 images of 8x8 pixels. The network is trained on 1,297 of them; the other 500 are shown to the finished one only.
+1998): 1,797 images of 8x8 pixels. The network is trained on 1,297 of them; the other 500 are shown to the finished
+one only.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class DigitNet(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = self.block1(F.relu(self.stem_bn(self.stem(image))))
         x = self.block2(F.relu(self.down_bn(self.down(x))))
-        return self.head(self.drop(x.mean((2, 3))))
+        logits: torch.Tensor = self.head(self.drop(x.mean((2, 3))))
+        return logits
 
 
 @dataclass(frozen=True)

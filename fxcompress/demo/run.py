@@ -41,11 +41,13 @@ def run_demo(folder: Path, progress: Callable[[str], None], recipe: Path = RECIP
     artifact, page = folder / "digits.fxc", folder / "digits.html"
     result.save(artifact)
     progress("measure before and after")
-    report = result.report.named(f"DigitNet, evaluated on {UNSEEN} digits it never saw", str(artifact))
+    report = result.report.named(f"DigitNet, evaluated on {UNSEEN} digits it never saw")
     write_text(page, report.to_html())
     progress("load it again and compare")
     loaded = load_artifact(artifact)
-    return "\n\n".join((str(report), "What the passes did\n" + passes_text(result), comparison(result, loaded), files(folder)))
+    return "\n\n".join(
+        (str(report), "What the passes did\n" + passes_text(result), comparison(result, loaded), files(folder))
+    )
 
 
 def passes_text(result: Result) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from fxcompress.graph.call_form import CallForm, fit_inputs
 from fxcompress.graph.nodes import argument, is_call, named_tensors, owner_of, set_argument
 
 aten = torch.ops.aten
@@ -35,15 +36,32 @@ class CapturedModule(GraphModule):
 
     `train()` and `eval()` switch the flags of batch norm and dropout in the graph. A flag that was already on when
     the model was captured in evaluation mode does not follow the mode and stays on (`meta["always_training"]`).
+
+    A call is checked against the types of the graph's inputs, and against what the tracer baked into the graph:
+    `meta["parameters"]` (of the `forward` that was captured) and `meta["batch_sizes"]` (where not all will do).
     """
+
+    _call_form: CallForm | None = None
 
     def __init__(self, root: Any, graph: Graph, class_name: str = "CapturedModule") -> None:
         super().__init__(root, graph, class_name)
         if isinstance(root, torch.nn.Module):
             _keep_tensors(root, self)
+            _keep_persistence(root, self)
         if isinstance(root, GraphModule):
             self.meta.update(root.meta)
             self.training = root.training
+        self.register_forward_pre_hook(fit_inputs, with_kwargs=True)
+
+    def recompile(self) -> Any:
+        self._call_form = None
+        return super().recompile()
+
+    def call_form(self) -> CallForm:
+        """Return the form of call that the graph takes; made anew where the graph was compiled anew."""
+        if self._call_form is None:
+            self._call_form = CallForm(self.graph, self.meta.get("parameters", ()), self.meta.get("batch_sizes"))
+        return self._call_form
 
     def train(self, mode: bool = True) -> CapturedModule:
         super().train(mode)
@@ -71,6 +89,15 @@ def _keep_tensors(root: torch.nn.Module, module: torch.nn.Module) -> None:
                 owner.register_parameter(last, tensor)
             else:
                 owner.register_buffer(last, tensor, persistent=last not in source._non_persistent_buffers_set)
+
+
+def _keep_persistence(root: torch.nn.Module, module: torch.nn.Module) -> None:
+    """Leave out of the `state_dict()` of `module` the buffers that are left out of that of `root`."""
+    for path, _ in module.named_buffers(remove_duplicate=False):
+        owner, last = owner_of(module, path)
+        source = root.get_submodule(path.rpartition(".")[0])
+        if last in source._non_persistent_buffers_set:
+            owner._non_persistent_buffers_set.add(last)
 
 
 def copy_graph(graph: Graph) -> Graph:

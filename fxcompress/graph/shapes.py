@@ -14,7 +14,7 @@ from torch.fx import GraphModule, Interpreter, Node
 from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 
 from fxcompress.errors import VerificationFailed
-from fxcompress.graph.types import type_text
+from fxcompress.graph.types import symbol_names, type_text
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ class Propagation(Interpreter):
         try:
             value = super().run_node(n)
         except Exception as error:
-            given = ", ".join(type_text(node.meta.get("val")) for node in n.all_input_nodes)
+            symbols = symbol_names(n.graph)
+            given = ", ".join(type_text(node.meta.get("val"), symbols) for node in n.all_input_nodes)
             raise VerificationFailed(f"{n._pretty_print_target(n.target)} does not take ({given}): {error}", n) from error
         if n.op != "output":
             n.meta["val"] = value

@@ -2,7 +2,8 @@
 
 from fxcompress.inspect.diff import Entry, GraphDiff, diff_snapshots
 from fxcompress.inspect.report import LayerRow, Measurement, Report, StepRow
-from fxcompress.inspect.snapshot import Parameter, Row, Snapshot, snapshot
+from fxcompress.inspect.rows import Parameter, Row
+from fxcompress.inspect.snapshot import Snapshot, snapshot
 
 __all__ = [
     "Entry",

@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from fxcompress.inspect.likeness import Likeness, best_path
 from fxcompress.inspect.neighbourhood import Codes, contents, hashes, inputs_of, literals, shapes, users_of
 from fxcompress.inspect.renaming import Prefix
-from fxcompress.inspect.snapshot import Row, Snapshot
+from fxcompress.inspect.rows import Row
+from fxcompress.inspect.sliding import slide_free_rows
+from fxcompress.inspect.snapshot import Snapshot
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def align(before: Snapshot, after: Snapshot, prefix: Prefix) -> Pairs:
     pair_gaps(a, b, pairs, prefix)
     drop_unsupported(a, b, pairs, sure)
     pair_congruent(a, b, pairs)
+    slide_free_rows(a, b, pairs, sure)
     return pairs
 
 
@@ -98,16 +101,14 @@ def pair_unique(a: Graph, b: Graph, pairs: Pairs, prefix: Prefix) -> None:
     """Pair rows by keys that occur once in either graph, the most telling keys first."""
     codes = Codes()
 
-    def surroundings(graph: Graph, label: Callable[[Row], Hashable]) -> list[Hashable]:
-        backward = hashes(graph.rows, graph.inputs, label, codes, ordered=True)
-        forward = hashes(graph.rows, graph.users, label, codes, ordered=False)
-        return list(zip(backward, forward, strict=True))
-
-    def full(row: Row) -> Hashable:
-        return literals(row), contents(row)
+    def surroundings(graph: Graph) -> list[Hashable]:
+        labels = [(row.op, literals(row), contents(row)) for row in graph.rows]
+        backward = hashes(labels, graph.inputs, codes, ordered=True)
+        forward = hashes(labels, graph.users, codes, ordered=False)
+        return list(zip(backward[-1], forward[-1], strict=True))
 
     for key_a, key_b in (
-        (surroundings(a, full), surroundings(b, full)),
+        (surroundings(a), surroundings(b)),
         ([content_key(row) for row in a.rows], [content_key(row) for row in b.rows]),
         ([path_key(row, prefix.before) for row in a.rows], [path_key(row, prefix.after) for row in b.rows]),
     ):

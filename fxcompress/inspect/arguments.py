@@ -11,7 +11,6 @@ from torch.fx import Node
 
 from fxcompress.graph.types import dtype_text
 
-
 # Arguments that say how a backend may go about it, not what comes out.
 BACKEND_HINTS = ("cudnn_enabled",)
 
@@ -55,9 +54,7 @@ def arguments_of(node: Node) -> tuple[Argument, ...]:
         parameter = schema[position] if position < len(schema) else None
         if parameter is None:
             made.append(Argument(str(position), tuple(pieces_of(value))))
-        elif parameter.name in BACKEND_HINTS:
-            named = True
-        elif parameter.has_default_value() and _is_default(value, parameter.default_value):
+        elif parameter.name in BACKEND_HINTS or _is_left_out(value, parameter):
             named = True
         else:
             named = named or _needs_name(position, value, parameter.has_default_value())
@@ -74,6 +71,10 @@ def _needs_name(position: int, value: Any, optional: bool) -> bool:
     if isinstance(value, Node):
         return False
     return optional or isinstance(value, bool) or (isinstance(value, float) and position > 1)
+
+
+def _is_left_out(value: Any, parameter: Any) -> bool:
+    return parameter.has_default_value() and _is_default(value, parameter.default_value)
 
 
 def _is_default(value: Any, default: Any) -> bool:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from fxcompress.inspect.modules import Module, modules_of
-from fxcompress.inspect.snapshot import Row, Snapshot, row_dict
+from fxcompress.inspect.rows import Row, row_dict
+from fxcompress.inspect.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from fxcompress.inspect.diff import Entry, GraphDiff

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from fxcompress.inspect.modules import Module, modules_of
-from fxcompress.inspect.snapshot import Parameter, Row, Snapshot, call_text, sparsity_text
+from fxcompress.inspect.rows import Parameter, Row, call_text, sparsity_text
+from fxcompress.inspect.snapshot import Snapshot
 
 if TYPE_CHECKING:
     from fxcompress.inspect.diff import Entry, GraphDiff

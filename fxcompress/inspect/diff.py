@@ -11,7 +11,8 @@ from fxcompress.inspect import as_html, as_json, as_text
 from fxcompress.inspect.alignment import Graph, Pairs, align, graph_of, sources
 from fxcompress.inspect.arguments import Argument, Piece
 from fxcompress.inspect.renaming import Renaming, common_prefix
-from fxcompress.inspect.snapshot import Row, Snapshot
+from fxcompress.inspect.rows import Row
+from fxcompress.inspect.snapshot import Snapshot
 
 Mark = Literal["=", "~", "-", "+"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from fxcompress.inspect.neighbourhood import Codes, contents, hashes, literals, shapes
 from fxcompress.inspect.renaming import Prefix
-from fxcompress.inspect.snapshot import Row
+from fxcompress.inspect.rows import Row
 
 if TYPE_CHECKING:
     from fxcompress.inspect.alignment import Graph
@@ -59,12 +59,17 @@ class Likeness:
         def fact(weight: int, kind: str, of_row: Callable[[Row], Hashable]) -> Trait:
             return trait(weight, kind, [of_row(row) for row in a.rows], [of_row(row) for row in b.rows])
 
-        def surroundings(weight: int, rounds: int, inputs: bool) -> Trait:
+        def surroundings(inputs: bool) -> list[Trait]:
             found = [
-                hashes(graph.rows, graph.inputs if inputs else graph.users, literals, codes, inputs, rounds)
+                hashes(
+                    [(row.op, literals(row)) for row in graph.rows],
+                    graph.inputs if inputs else graph.users,
+                    codes,
+                    ordered=inputs,
+                )
                 for graph in (a, b)
             ]
-            return trait(weight, f"{rounds} {inputs}", *found)
+            return [trait(2, f"{rounds} {inputs}", found[0][rounds], found[1][rounds]) for rounds in (1, 3)]
 
         paths = [
             [tuple(map(shorten, (p.path for p in row.parameters))) for row in graph.rows]
@@ -83,19 +88,28 @@ class Likeness:
                 fact(2, "shapes", shapes),
                 fact(2, "name", lambda row: row.name),
                 trait(2, "scope", *scopes),
-                *(surroundings(2, rounds, inputs) for rounds in (1, 3) for inputs in (True, False)),
+                *surroundings(inputs=True),
+                *surroundings(inputs=False),
             ),
             lead=trait(2, "lead", *([given[0] if given else None for given in side] for side in paths)),
         )
 
-    def of_row(self, before: int, after: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the likeness of row `before` to each of the rows `after`; 0 where they have nothing in common."""
-        shared = np.full(len(after), SAME_OP, dtype=np.int64)
+    def among(self, after: Sequence[int]) -> Likeness:
+        """Return the likeness to the rows `after` alone, in their order."""
+        chosen = np.array(after)
+        op, lead, *traits = (
+            Trait(trait.weight, trait.before, trait.after[chosen]) for trait in (self.op, self.lead, *self.traits)
+        )
+        return Likeness(op, tuple(traits), lead)
+
+    def of_row(self, before: int) -> NDArray[np.int64]:
+        """Return the likeness of row `before` to each of the rows after; 0 where they have nothing in common."""
+        shared = np.full(len(self.op.after), SAME_OP, dtype=np.int64)
         for trait in self.traits:
-            shared += trait.weight * (trait.after[after] == trait.before[before])
-        lead = self.lead.weight * (self.lead.after[after] == self.lead.before[before])
-        same_op = self.op.after[after] == self.op.before[before]
-        return np.where(same_op, shared + lead, lead)
+            shared += trait.weight * (trait.after == trait.before[before])
+        lead = self.lead.weight * (self.lead.after == self.lead.before[before])
+        alike: NDArray[np.int64] = np.where(self.op.after == self.op.before[before], shared + lead, lead)
+        return alike
 
 
 def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -> list[tuple[int, int]]:
@@ -111,11 +125,11 @@ def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -
         ends_a, ends_b = ([len(side) * cut // pieces for cut in cuts] for side in (before, after))
         parts = zip(ends_a, ends_a[1:], ends_b, ends_b[1:], strict=False)
         return [pair for x, y, u, v in parts for pair in best_path(likeness, before[x:y], after[u:v])]
-    columns = np.array(after)
+    near = likeness.among(after)
     table = np.zeros((len(before) + 1, len(after) + 1), dtype=np.int64)
     for position, row in enumerate(before):
         above = table[position]
-        reached = np.maximum(above[1:], above[:-1] + likeness.of_row(row, columns))
+        reached = np.maximum(above[1:], above[:-1] + near.of_row(row))
         table[position + 1, 1:] = np.maximum.accumulate(reached)
     return [(before[x], after[y]) for x, y in _trace(table)]
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from fxcompress.inspect.snapshot import Row
+from fxcompress.inspect.rows import Row
 
 if TYPE_CHECKING:
     from fxcompress.inspect.diff import Entry, GraphDiff
@@ -38,14 +38,17 @@ class Module:
 class Modules:
     """Tells for every entry of a diff the module it is shown under.
 
-    A module with a single node, as most layers are, is shown under the one around it.
+    A module with a single node before, as most layers are, is shown under the one around it.
     """
 
     def __init__(self, entries: Iterable[Entry], new_scopes: dict[str, str]) -> None:
         self.entries = tuple(entries)
         self.old_scopes = {after: before for before, after in new_scopes.items()}
         self.sizes: Counter[str] = Counter()
+        known = {entry.before.scope for entry in self.entries if entry.before is not None}
         for entry in self.entries:
+            if entry.before is None and self._scope(entry) in known:
+                continue
             words = self._scope(entry).split(".")
             self.sizes.update(".".join(words[:end]) for end in range(1, len(words) + 1))
 
@@ -74,8 +77,11 @@ class Modules:
         return [
             Module(
                 path,
-                *(marks[path, mark] for mark in "-+~"),
-                *((sizes[path, side, 0], sizes[path, side, 1]) for side in ("before", "after")),
+                removed=marks[path, "-"],
+                added=marks[path, "+"],
+                changed=marks[path, "~"],
+                before=(sizes[path, "before", 0], sizes[path, "before", 1]),
+                after=(sizes[path, "after", 0], sizes[path, "after", 1]),
             )
             for path in paths
         ]

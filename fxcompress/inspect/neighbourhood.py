@@ -6,9 +6,9 @@ separately along the inputs and along the users and stopped after a few rounds, 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Hashable, Sequence
 
-from fxcompress.inspect.snapshot import Row
+from fxcompress.inspect.rows import Row
 
 
 class Codes:
@@ -54,27 +54,22 @@ def contents(row: Row) -> Hashable:
 
 
 def hashes(
-    rows: tuple[Row, ...],
-    edges: list[list[int]],
-    label: Callable[[Row], Hashable],
-    codes: Codes,
-    ordered: bool,
-    rounds: int = 3,
-) -> list[int]:
-    """Return a number for every row that stands for its label and for those of the rows within `rounds` edges of it.
+    labels: Sequence[Hashable], edges: list[list[int]], codes: Codes, ordered: bool, rounds: int = 3
+) -> list[list[int]]:
+    """Return, for 0 to `rounds`, a number for every row that stands for the labels within so many edges of it.
 
     Args:
-        rows: the rows of one graph.
+        labels: what every row shows of itself.
         edges: for every row, the rows next to it on one side.
-        label: what a row shows of itself.
         codes: shared by the graphs that are compared.
         ordered: whether the order of the edges counts, as it does for inputs.
         rounds: how far a row sees.
     """
-    current = [codes(("label", row.op, label(row))) for row in rows]
+    found = [[codes(("label", label)) for label in labels]]
     for _ in range(rounds):
-        around = ([current[near] for near in nearby] for nearby in edges)
-        current = [
-            codes((own, tuple(found if ordered else sorted(found)))) for own, found in zip(current, around, strict=True)
-        ]
-    return current
+        last = found[-1]
+        around = ([last[near] for near in nearby] for nearby in edges)
+        found.append(
+            [codes((own, tuple(seen if ordered else sorted(seen)))) for own, seen in zip(last, around, strict=True)]
+        )
+    return found

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from fxcompress.inspect.snapshot import Row, Snapshot
+from fxcompress.inspect.rows import Row
+from fxcompress.inspect.snapshot import Snapshot
 from fxcompress.text import plural
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from fxcompress.inspect import report_html, report_json, report_text, units
@@ -114,6 +114,10 @@ class Report:
     notes: tuple[str, ...] = ()
     diff: GraphDiff | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    def named(self, model: str) -> Report:
+        """Return the same report with another name for the model."""
+        return replace(self, model=model)
 
     def __str__(self) -> str:
         return report_text.report_text(self)

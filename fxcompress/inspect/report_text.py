@@ -76,20 +76,27 @@ def _steps(report: Report) -> str:
 
 
 def _step(position: int, step: StepRow) -> list[str]:
-    statistics = ", ".join(
-        f"{name}: {value:,}" if isinstance(value, int) else f"{name}: {value:.4g}"
-        for name, value in step.statistics.items()
-    )
-    difference = NOTHING if step.largest_difference is None else f"{step.largest_difference:.1e}"
     return [
         str(position),
         printable(step.text),
         step.fidelity,
         quantity(step.seconds, "seconds"),
         change_text(step),
-        difference,
-        printable(statistics),
+        difference_text(step),
+        printable(statistics_text(step)),
     ]
+
+
+def difference_text(step: StepRow) -> str:
+    """Return the largest difference of the results, `-` where they were not compared."""
+    difference = step.largest_difference
+    return NOTHING if difference is None else "0" if difference == 0 else f"{difference:.1e}"
+
+
+def statistics_text(step: StepRow) -> str:
+    """Return what a pass counted: `weights set to zero: 1,152`."""
+    figures = (f"{value:,}" if isinstance(value, int) else f"{value:.4g}" for value in step.statistics.values())
+    return ", ".join(f"{name}: {figure}" for name, figure in zip(step.statistics, figures, strict=True))
 
 
 def change_text(step: StepRow) -> str:

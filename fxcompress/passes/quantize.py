@@ -51,11 +51,14 @@ def insert_dequantize(module: GraphModule, weight: Weight) -> None:
     scales = add_tensor(module, f"{weight.path}_scale", scale, first)
     for source in weight.sources:
         with module.graph.inserting_after(scales if source is weight.sources[0] else source):
-            dequantized = module.graph.call_function(
+            dequantized = module.graph.create_node(
+                "call_function",
                 quantized_decomposed().dequantize_per_channel.default,
                 (source, scales, None, axis, QUANT_MIN, QUANT_MAX, torch.int8),
                 {"out_dtype": weight.tensor.dtype},
+                name=f"{source.name}_dequantized",
             )
+        dequantized.meta["nn_module_stack"] = first.meta.get("nn_module_stack", {})
         source.replace_all_uses_with(dequantized, delete_user_cb=lambda user, own=dequantized: user is not own)
     set_tensor(module, weight.path, integers)
 

@@ -67,13 +67,12 @@ def step_failed(step: Step, count: int, error: Exception) -> StepFailed:
     hint = error.hint if isinstance(error, FxcompressError) else None
     if hint is None and not isinstance(error, PassFailed):
         hint = "this is a fault of the pass; --reproduce DIR keeps the graph just before it"
-    return StepFailed(
-        "\n".join(lines), step=step.index, pass_text=step.text, plugin=step.plugin, node=node, hint=hint
-    )
+    return StepFailed("\n".join(lines), step=step.index, pass_text=step.text, plugin=step.plugin, node=node, hint=hint)
 
 
 def node_line(node: Node) -> str:
     """Return a node with the types it takes and gives."""
     symbols = symbol_names(node.graph)
     taken = ", ".join(f"%{source.name} {type_text(source.meta.get('val'), symbols)}" for source in node.all_input_nodes)
-    return f"%{node.name} = {node._pretty_print_target(node.target)}({taken}) -> {type_text(node.meta.get('val'), symbols)}"
+    given = type_text(node.meta.get("val"), symbols)
+    return f"%{node.name} = {node._pretty_print_target(node.target)}({taken}) -> {given}"

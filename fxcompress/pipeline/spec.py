@@ -42,7 +42,7 @@ class Pipeline:
         return cls(tuple(_Parser(text, plugins or Plugins()).passes()))
 
     @classmethod
-    def of(cls, passes: Pipeline | str | Iterable[Pass], plugins: Plugins | None = None) -> Pipeline:
+    def of(cls, passes: Pipeline | str | Pass | Iterable[object], plugins: Plugins | None = None) -> Pipeline:
         """Return a pipeline from a text, a pipeline, or passes.
 
         Raises:
@@ -52,13 +52,7 @@ class Pipeline:
             return passes
         if isinstance(passes, str):
             return cls.parse(passes, plugins)
-        made = tuple([passes] if isinstance(passes, Pass) else passes)
-        for one in made:
-            if not isinstance(one, Pass):
-                wrong = f"the class {one.__name__}" if isinstance(one, type) else repr(one)
-                raise PipelineError(f"a pipeline takes passes, not {wrong}", hint="give objects: Mask(sparsity=0.5)")
-            check_class(type(one))
-        return cls(made)
+        return cls(tuple(map(checked, [passes] if isinstance(passes, Pass) else passes)))
 
     def __iter__(self) -> Iterator[Pass]:
         return iter(self.passes)
@@ -68,6 +62,15 @@ class Pipeline:
 
     def __str__(self) -> str:
         return ",".join(str(one) for one in self.passes)
+
+
+def checked(one: object) -> Pass:
+    """Return `one` where it is a pass that keeps the contract, else raise PipelineError."""
+    if not isinstance(one, Pass):
+        wrong = f"the class {one.__name__}" if isinstance(one, type) else repr(one)
+        raise PipelineError(f"a pipeline takes passes, not {wrong}", hint="give objects: Mask(sparsity=0.5)")
+    check_class(type(one))
+    return one
 
 
 class _Parser:

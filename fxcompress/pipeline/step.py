@@ -95,7 +95,9 @@ def as_captured(result: object) -> CapturedModule:
         PassFailed: the pass returned no graph module.
     """
     if not isinstance(result, GraphModule):
-        raise PassFailed(f"it returned {type(result).__name__}, not a GraphModule", hint="end apply with  return module")
+        raise PassFailed(
+            f"it returned {type(result).__name__}, not a GraphModule", hint="end apply with  return module"
+        )
     if not isinstance(result, CapturedModule):
         return CapturedModule(result, result.graph)
     result.recompile()

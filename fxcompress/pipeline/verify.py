@@ -16,12 +16,9 @@ from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.nodes import attribute, named_tensors
 from fxcompress.graph.shapes import propagate
 from fxcompress.graph.types import symbol_names, type_text
-from fxcompress.pipeline.observe import Observation, first_deviation, observe
+from fxcompress.pipeline.results import check_results
 from fxcompress.pipeline.step import Step
-
-# Allowed difference of results, as a share of their largest magnitude, for passes that promise the same results.
-EXACT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
-CLOSE_TOLERANCE = 5e-2
+from fxcompress.pipeline.trace import Trace, trace
 
 
 class Verify:
@@ -33,15 +30,15 @@ class Verify:
 
     def __init__(self, *, run: bool = True) -> None:
         self.run = run
-        self.observation: Observation | None = None
+        self.last: Trace | None = None
         self.signature: Signature | None = None
 
     @contextmanager
     def around(self, step: Step) -> Iterator[None]:
         signature = self.signature or Signature(step.module)
         bystanders = Bystanders(step)
-        if self.run and self.observation is None:
-            self.observation = observe(step.module, step.context.inputs, step.context.seed)
+        if self.run and self.last is None:
+            self.last = trace(step.module, step.context.inputs, step.context.seed)
         yield
         check_graph(step.module)
         specialised = propagate(step.module).specialised
@@ -50,10 +47,10 @@ class Verify:
         self.signature = Signature(step.module)
         signature.check(self.signature)
         bystanders.check()
-        if self.run and self.observation is not None:
-            after = observe(step.module, step.context.inputs, step.context.seed)
-            step.largest_difference = check_results(self.observation, after, step.running.fidelity)
-            self.observation = after
+        if self.run and self.last is not None:
+            after = trace(step.module, step.context.inputs, step.context.seed)
+            step.largest_difference = check_results(self.last, after, step.running.fidelity)
+            self.last = after
 
 
 class Signature:
@@ -133,50 +130,3 @@ def check_graph(module: GraphModule) -> None:
         module.graph.lint()
     except (RuntimeError, ValueError, TypeError) as error:
         raise VerificationFailed(f"the graph is not well formed: {error}") from error
-
-
-def check_results(before: Observation, after: Observation, fidelity: str) -> float:
-    """Return the largest absolute difference of the results.
-
-    Raises:
-        VerificationFailed: a result is not finite where it was, or differs by more than `fidelity` allows.
-    """
-    largest = 0.0
-    for index, (want, got) in enumerate(zip(before.results, after.results, strict=True)):
-        if not isinstance(want, torch.Tensor):
-            if want != got and fidelity == "exact":
-                raise VerificationFailed(f"result {index} was {want!r} and is {got!r}")
-            continue
-        if want.numel() == 0:
-            continue
-        lost = torch.isfinite(want) & ~torch.isfinite(got) if want.is_floating_point() else torch.zeros(1)
-        if lost.any():
-            raise VerificationFailed(f"result {index} is not finite any more", first_deviation(before, after, 1e-6))
-        difference, allowed = compared(want, got, fidelity)
-        if difference > allowed:
-            node = first_deviation(before, after, max(allowed / magnitude(want), 1e-6))
-            raise VerificationFailed(
-                f"result {index} differs by {difference:.2e}, an {fidelity} pass may by {allowed:.2e}", node
-            )
-        largest = max(largest, difference)
-    return largest
-
-
-def compared(want: torch.Tensor, got: torch.Tensor, fidelity: str) -> tuple[float, float]:
-    """Return the largest absolute difference of two tensors, and what `fidelity` allows."""
-    exact = EXACT_TOLERANCE.get(want.dtype, 0.0)
-    wide_want, wide_got = finite(want), finite(got)
-    difference = float((wide_want - wide_got).abs().max())
-    share = {"exact": exact, "close": CLOSE_TOLERANCE, "lossy": float("inf")}[fidelity]
-    return difference, share * magnitude(want) if share else 0.0
-
-
-def magnitude(tensor: torch.Tensor) -> float:
-    """Return the largest magnitude of a tensor's finite values, never 0."""
-    return max(float(finite(tensor).abs().max()), 1e-12)
-
-
-def finite(tensor: torch.Tensor) -> torch.Tensor:
-    """Return `tensor` in float64 (complex as pairs), what is not finite set to 0."""
-    parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
-    return torch.nan_to_num(parts.double(), nan=0.0, posinf=0.0, neginf=0.0)

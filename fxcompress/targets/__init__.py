@@ -1,5 +1,5 @@
 """What a compressed module becomes on disk: the `.fxc` artifact."""
 
-from fxcompress.targets.artifact import Artifact, load_artifact, save_artifact
+from fxcompress.targets.artifact import Artifact, artifact_bytes, load_artifact, save_artifact
 
-__all__ = ["Artifact", "load_artifact", "save_artifact"]
+__all__ = ["Artifact", "artifact_bytes", "load_artifact", "save_artifact"]

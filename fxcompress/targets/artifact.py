@@ -7,26 +7,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch.fx import GraphModule
 
-from fxcompress.capturing.inputs import Inputs
+from fxcompress.capturing import Captured, Inputs
 from fxcompress.errors import ArtifactError
 from fxcompress.graph.module import CapturedModule
+from fxcompress.graph.types import symbol_names
 from fxcompress.targets import arguments, container
 from fxcompress.targets.atomic import write_whole
 from fxcompress.targets.codec import decode_graph, encode_graph
+from fxcompress.targets.form import decode_form, encode_form
 from fxcompress.targets.input_types import encode_input_types
 from fxcompress.targets.json_text import dump, record, strings
 from fxcompress.targets.node_types import restore_types
-from fxcompress.targets.payloads import payload_of
+from fxcompress.targets.payloads import Payload, describe, payload_of, plain_tensor
 from fxcompress.targets.tensors import decode_tensors, encode_tensors
 from fxcompress.targets.tree import decode_signature, encode_signature
-
-if TYPE_CHECKING:
-    from fxcompress.capturing import Captured
 
 _INPUT = ".input."
 
@@ -53,10 +52,9 @@ class Artifact:
 
     @property
     def captured(self) -> Captured:
-        """The module as `fxcompress.capture` gives it, so that it can be compressed further."""
-        from fxcompress.capturing import Captured
-
-        return Captured(self.module, self.inputs, self.notes)
+        """The module as `fxcompress.capture` gives it, to compress further; `inputs` are None where none were saved."""
+        dynamic = bool(symbol_names(self.module.graph))
+        return Captured(self.module, self.inputs, self.notes, dynamic)  # type: ignore[arg-type]
 
 
 @dataclass(frozen=True)
@@ -91,10 +89,42 @@ def save_artifact(
         ArtifactError: something that an artifact does not hold, named with its node; or a place that cannot be written.
     """
     extra = frozenset(allow)
+    if not isinstance(module, GraphModule):
+        raise ArtifactError(f"a {type(module).__name__} holds no graph", hint="capture it: fxc.capture(model, inputs)")
+    notes = dict.fromkeys([*module.meta.get("notes", ()), *notes])
+    prepared = _prepare(module, pipeline, inputs, tuple(notes), extra)
+    payloads = [payload_of(name, tensor) for name, tensor in prepared.stored.items()]
+    header = prepared.header(payloads)
+    # A file that could not be loaded is not written at all.
+    _assemble(prepared.document, prepared.stored, extra)
+    write_whole(_path(path), lambda file: container.write(file, header, prepared.stored.values()))
+
+
+def artifact_bytes(module: GraphModule) -> int:
+    """Return the size in bytes of the file that `save_artifact` would write of `module` alone, without writing it."""
+    prepared = _prepare(module, "", None, tuple(module.meta.get("notes", ())), frozenset())
+    payloads = [describe(name, tensor) for name, tensor in prepared.stored.items()]
+    return len(prepared.header(payloads)) + sum(payload.nbytes for payload in payloads)
+
+
+@dataclass(frozen=True)
+class _Prepared:
+    """What is to be written: the document, but for its payloads, and the tensors by their names."""
+
+    document: dict[str, Any]
+    stored: dict[str, torch.Tensor]
+
+    def header(self, payloads: list[Payload]) -> bytes:
+        self.document["payloads"] = [payload.to_json() for payload in payloads]
+        return container.header_bytes(dump(self.document), payloads, _own_version())
+
+
+def _prepare(
+    module: GraphModule, pipeline: str, inputs: Inputs | None, notes: tuple[str, ...], extra: frozenset[str]
+) -> _Prepared:
     rows, stored = encode_tensors(module)
     stored, given = _with_inputs(stored, inputs)
     types, symbols = encode_input_types(module.graph)
-    payloads = [payload_of(name, tensor) for name, tensor in stored.items()]
     document = {
         "torch": torch.__version__,
         "pipeline": pipeline,
@@ -102,15 +132,12 @@ def save_artifact(
         "tensors": rows,
         "graph": encode_graph(module.graph, extra),
         "signature": encode_signature(module.graph),
+        "form": encode_form(module),
         "types": types,
         "symbols": symbols,
         "inputs": given,
-        "payloads": [payload.to_json() for payload in payloads],
     }
-    # A file that could not be loaded is not written at all.
-    _assemble(document, {name: tensor.detach() for name, tensor in stored.items()}, extra)
-    header = container.header_bytes(dump(document), payloads, _own_version())
-    write_whole(Path(path), lambda file: container.write(file, header, stored.values()))
+    return _Prepared(document, {name: plain_tensor(name, tensor) for name, tensor in stored.items()})
 
 
 def _with_inputs(stored: dict[str, torch.Tensor], inputs: Inputs | None) -> tuple[dict[str, torch.Tensor], Any]:
@@ -120,7 +147,7 @@ def _with_inputs(stored: dict[str, torch.Tensor], inputs: Inputs | None) -> tupl
     stored = dict(stored)
 
     def name(tensor: Any) -> Any:
-        key = f"{_INPUT}{len(stored)}"
+        key = f"{_INPUT}{sum(name.startswith(_INPUT) for name in stored)}"
         stored[key] = tensor
         return {"tensor": key}
 
@@ -139,11 +166,11 @@ def load_artifact(path: str | os.PathLike[str], *, allow: Iterable[str] = ()) ->
         ArtifactError: no file, no artifact, damaged, too new, or asking for what artifacts may not do.
     """
     try:
-        content = container.read(Path(path))
+        content = container.read(_path(path))
         document = record(content.document, "the document", _DOCUMENT)
         loaded = _assemble(document, content.tensors, frozenset(allow))
     except ArtifactError as error:
-        raise ArtifactError(f"{os.fspath(path)}: {error.message}", hint=error.hint or _WAY_OUT) from None
+        raise ArtifactError(f"{path}: {error.message}", hint=error.hint or _WAY_OUT) from None
     versions = {"fxcompress": content.writer, "torch": document["torch"], "format": str(content.version)}
     return Artifact(loaded.module, document["pipeline"], loaded.inputs, loaded.notes, versions, Path(path))
 
@@ -156,6 +183,7 @@ _DOCUMENT: dict[str, type] = {
     "tensors": list,
     "graph": dict,
     "signature": object,
+    "form": dict,
     "types": dict,
     "symbols": dict,
     "inputs": object,
@@ -173,7 +201,9 @@ def _assemble(document: dict[str, Any], stored: Mapping[str, torch.Tensor], extr
     # The holder has the order of the state and the buffers that are not persistent; a graph module knows neither.
     for key in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
         module.__dict__[key] = holder.__dict__[key]
+    decode_form(document["form"], module)
     restore_types(module, document["types"], document["symbols"])
+    module.meta["notes"] = tuple(notes)
     module.eval()
     return _Loaded(module, _decode_inputs(document["inputs"], stored), tuple(notes))
 
@@ -193,6 +223,12 @@ def _decode_inputs(value: Any, stored: Mapping[str, torch.Tensor]) -> Inputs | N
     if not isinstance(args, tuple) or not isinstance(kwargs, dict) or not all(type(key) is str for key in kwargs):
         raise ArtifactError("the inputs are no positional and keyword arguments")
     return Inputs(*args, **kwargs)
+
+
+def _path(path: Any) -> Path:
+    if isinstance(path, str | os.PathLike):
+        return Path(path)
+    raise ArtifactError(f"a {type(path).__name__} is no path", hint="name a file, as text or as a pathlib.Path")
 
 
 def _own_version() -> str:

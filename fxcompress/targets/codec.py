@@ -8,6 +8,7 @@ import torch
 from torch.fx import Graph, Node
 
 from fxcompress.errors import ArtifactError
+from fxcompress.graph.nodes import named_tensors
 from fxcompress.targets import arguments, names
 from fxcompress.targets.allow_list import function_text, resolve
 from fxcompress.targets.json_text import checked, record, short
@@ -111,8 +112,7 @@ def decode_graph(value: Any, holder: torch.nn.Module, extra: frozenset[str]) -> 
     if len(fields["nodes"]) > MAX_NODES or len(fields["scopes"]) > MAX_SCOPES:
         raise ArtifactError(f"the graph has more than {MAX_NODES:,} nodes")
     scopes = [_decode_scope(scope) for scope in fields["scopes"]]
-    paths = {path for path, _ in [*holder.named_parameters(remove_duplicate=False), *holder.named_buffers(remove_duplicate=False)]}
-    reader = _Reader(paths, scopes, extra)
+    reader = _Reader({path for path, _ in named_tensors(holder)}, scopes, extra)
     for node in fields["nodes"]:
         reader.add(node)
     if reader.last_op != "output":
@@ -161,8 +161,11 @@ class _Reader:
             raise ArtifactError(f"an operation {short(op)} has no place here")
         if name in self._nodes:
             raise ArtifactError("the name is given twice")
-        expected = _FIELDS[op]
-        if not expected <= set(fields) or set(fields) - expected - {"kwargs" if op == "call_function" else "", *_META, "scope"}:
+        needed, possible = (
+            _FIELDS[op],
+            _FIELDS[op] | set(_META) | {"scope"} | ({"kwargs"} if op == "call_function" else set()),
+        )
+        if not needed <= set(fields) <= possible:
             raise ArtifactError(f"a {op} does not have the fields {short(sorted(fields))}")
         node = self._create(op, name, fields)
         if node.name != name:
@@ -175,9 +178,8 @@ class _Reader:
         args = tuple(self._argument(value) for value in fields.get("args", []))
         if op == "call_function":
             target = resolve(fields["target"], self._extra)
-            kwargs = {
-                names.identifier(key, "a keyword"): self._argument(item) for key, item in fields.get("kwargs", {}).items()
-            }
+            given = fields.get("kwargs", {})
+            kwargs = {names.argument_name(key, "a keyword"): self._argument(item) for key, item in given.items()}
             check_call(target, args, kwargs)
             return self.graph.create_node(op, target, args, kwargs, name)
         if op == "output":

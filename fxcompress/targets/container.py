@@ -1,7 +1,7 @@
 """The file: a safetensors container with one header that its document determines to the byte.
 
     8 bytes   length of the header, little-endian
-    header    {"__metadata__": {format, version, fxcompress, sha256, document}, tensor: {dtype, shape, data_offsets}, ...}
+    header    {"__metadata__": {format, version, fxcompress, sha256, document}, name: {dtype, shape, data_offsets}, ...}
     payloads  one after another, no gaps
 
 Whoever reads rebuilds the header from the document and demands the same bytes. So there is nothing to overlap, to leave
@@ -72,7 +72,7 @@ def write(file: BinaryIO, header: bytes, tensors: Iterable[torch.Tensor]) -> Non
 
 
 def read(path: Path) -> Content:
-    """Return the content of a file, every byte of it checked. No more memory is taken than a small multiple of its size.
+    """Return the content of a file, every byte of it checked, in memory of no more than a small multiple of its size.
 
     Raises:
         ArtifactError: missing, no file, not ours, too new, damaged.
@@ -128,10 +128,14 @@ def _read_metadata(header: bytes) -> tuple[int, str, str]:
             f"has the format version {version}; this fxcompress reads up to {VERSION}",
             hint=f"load it with fxcompress {short(writer)} or later, which wrote it",
         )
-    fields = record(metadata, "the metadata", dict.fromkeys(("format", "version", "fxcompress", "sha256", "document"), str))
-    if hashlib.sha256(fields["document"].encode("utf-8", "surrogatepass")).hexdigest() != fields["sha256"]:
+    fields = record(metadata, "the metadata", _METADATA)
+    document = fields["document"]
+    if not document.isascii() or hashlib.sha256(document.encode()).hexdigest() != fields["sha256"]:
         raise ArtifactError("the graph is damaged: its SHA-256 is another", hint=_DAMAGED)
-    return int(version), fields["fxcompress"], fields["document"]
+    return int(version), fields["fxcompress"], document
+
+
+_METADATA: dict[str, type] = dict.fromkeys(("format", "version", "fxcompress", "sha256", "document"), str)
 
 
 def _read_document(text: str) -> tuple[dict[str, Any], list[Payload]]:
@@ -146,7 +150,7 @@ def _read_document(text: str) -> tuple[dict[str, Any], list[Payload]]:
 def _check_header(header: bytes, text: str, payloads: list[Payload], writer: str, size: int) -> None:
     total = 8 + len(header) + sum(payload.nbytes for payload in payloads)
     if total != size:
-        raise ArtifactError(f"has {size:,} bytes, and says that it has {total:,}: it was cut short or added to", hint=_DAMAGED)
+        raise ArtifactError(f"has {size:,} bytes where it should have {total:,}: cut short or added to", hint=_DAMAGED)
     if "__metadata__" in {payload.name for payload in payloads}:
         raise ArtifactError("a tensor is called like the metadata", hint=_DAMAGED)
     if header_bytes(text, payloads, writer)[8:] != header:
@@ -155,12 +159,12 @@ def _check_header(header: bytes, text: str, payloads: list[Payload], writer: str
 
 def _read_payload(file: BinaryIO, payload: Payload) -> torch.Tensor:
     content = torch.empty(payload.nbytes, dtype=torch.uint8)
-    rest = memoryview(content.numpy())
+    whole = rest = memoryview(content.numpy())  # type: ignore[arg-type]  # numpy's types do not know that it is a buffer
     while rest:
         count = file.readinto(rest)  # type: ignore[attr-defined]
         if not count:
             raise ArtifactError("was cut short while it was read", hint=_DAMAGED)
         rest = rest[count:]
-    if hashlib.sha256(content.numpy()).hexdigest() != payload.sha256:
+    if hashlib.sha256(whole).hexdigest() != payload.sha256:
         raise ArtifactError(f"the tensor {short(payload.name)} is damaged: its SHA-256 is another", hint=_DAMAGED)
     return tensor_from(payload, content)

@@ -15,26 +15,28 @@ from fxcompress.targets import arguments, names
 from fxcompress.targets.json_text import checked, record
 
 MAX_DIMENSIONS = 64
-MAX_SYMBOLS = 256
+MAX_SYMBOLS = 64
 MAX_TERMS = 64
 MAX_SIZE = 2**40
 
 
 class TypeWriter:
-    """Writes types as JSON and collects the symbols in them.
+    """Writes types as JSON and names the symbols in them, in the order in which they come.
 
     Attributes:
-        symbols: the example size of every symbol met so far.
+        symbols: the example size of every symbol met so far, by its name.
     """
 
     def __init__(self) -> None:
         self.symbols: dict[str, int] = {}
+        self._names: dict[sympy.Symbol, str] = {}
 
     def encode(self, value: Any) -> Any:
         """Return the type of an input: a tensor, a dynamic size, or a constant, which stands for itself."""
         if isinstance(value, torch.Tensor):
             sizes = [self._size(size) for size in value.shape]
-            return {"tensor": {"dtype": str(value.dtype).removeprefix("torch."), "device": str(value.device), "shape": sizes}}
+            # Artifacts hold their tensors on the CPU, so that is where their inputs are.
+            return {"tensor": {"dtype": str(value.dtype).removeprefix("torch."), "shape": sizes}}
         if isinstance(value, torch.SymInt):
             return {"size": self._size(value)}
         return {"constant": arguments.encode(value)}
@@ -44,18 +46,19 @@ class TypeWriter:
         expression = sympy.sympify(size) if isinstance(size, int) else size.node.expr
         if expression.is_Integer:
             return int(expression)
-        symbols = sorted(expression.free_symbols, key=str)
-        for symbol in symbols:
-            self.symbols[str(symbol)] = int(size.node.shape_env.backed_var_to_val[symbol])
+        for symbol in sorted(expression.free_symbols - set(self._names), key=str):
+            self._names[symbol] = f"s{len(self._names)}"
+            self.symbols[self._names[symbol]] = int(size.node.shape_env.backed_var_to_val[symbol])
+        symbols = [symbol for symbol in self._names if symbol in expression.free_symbols]
         try:
             terms = sympy.Poly(expression, *symbols).terms()
-            return [_term(int(factor), powers, symbols) for powers, factor in terms]
+            return [self._term(int(factor), powers, symbols) for powers, factor in terms]
         except (sympy.PolynomialError, TypeError, ValueError):
             raise ArtifactError(f"an input has the size {expression}, which is no sum of products") from None
 
-
-def _term(factor: int, powers: tuple[int, ...], symbols: list[sympy.Symbol]) -> list[Any]:
-    return [factor, *(str(symbol) for symbol, power in zip(symbols, powers, strict=True) for _ in range(power))]
+    def _term(self, factor: int, powers: tuple[int, ...], symbols: list[sympy.Symbol]) -> list[Any]:
+        factors = [self._names[symbol] for symbol, power in zip(symbols, powers, strict=True) for _ in range(power)]
+        return [factor, *factors]
 
 
 class TypeReader:
@@ -74,7 +77,8 @@ class TypeReader:
             # Sizes of zero and one are not dynamic in PyTorch.
             if not 2 <= checked(example, int, "the example of a dynamic size") <= MAX_SIZE:
                 raise ArtifactError(f"the dynamic size {example} is none between 2 and {MAX_SIZE}")
-            self.symbols[names.identifier(name, "a symbol")] = new_symbol(shape_env, f"input_{len(self.symbols)}", example)
+            symbol = new_symbol(shape_env, f"input_{len(self.symbols)}", example)
+            self.symbols[names.identifier(name, "a symbol")] = symbol
 
     def decode(self, value: Any) -> Any:
         """Return a fake tensor, a symbolic size or a constant."""
@@ -85,12 +89,12 @@ class TypeReader:
             return arguments.decode(fields["constant"])
         if "size" in fields:
             return self._size(fields["size"])
-        tensor = record(fields["tensor"], "the type of an input", {"dtype": str, "device": str, "shape": list})
+        tensor = record(fields["tensor"], "the type of an input", {"dtype": str, "shape": list})
         if len(tensor["shape"]) > MAX_DIMENSIONS:
             raise ArtifactError(f"an input has more than {MAX_DIMENSIONS} dimensions")
         sizes = [self._size(size) for size in tensor["shape"]]
         try:
-            return torch.empty(sizes, dtype=arguments.dtype(tensor["dtype"]), device=arguments.device(tensor["device"]))
+            return torch.empty(sizes, dtype=arguments.dtype(tensor["dtype"]))
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             raise ArtifactError(f"an input of the sizes {sizes} cannot be: {error}") from None
 

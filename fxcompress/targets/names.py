@@ -22,10 +22,15 @@ _RESERVED = frozenset({"self", "torch", "fx_pytree", "pytree", "device", "inf", 
 
 def identifier(name: str, what: str) -> str:
     """Return `name`, a plain ASCII identifier that is no keyword, no dunder, and nothing that FX uses itself."""
-    if len(name) > MAX_NAME or not _IDENTIFIER.fullmatch(name) or keyword.iskeyword(name):
-        raise ArtifactError(f"{what} {short(name)} is no plain identifier")
-    if _is_dunder(name) or name in _RESERVED:
+    if name in _RESERVED:
         raise ArtifactError(f"{what} {short(name)} is reserved")
+    return argument_name(name, what)
+
+
+def argument_name(name: str, what: str) -> str:
+    """Return `name`, a plain ASCII identifier that is no keyword and no dunder."""
+    if len(name) > MAX_NAME or not _IDENTIFIER.fullmatch(name) or keyword.iskeyword(name) or name.startswith("__"):
+        raise ArtifactError(f"{what} {short(name)} is no plain identifier")
     return name
 
 
@@ -35,7 +40,7 @@ def tensor_path(path: str, what: str = "the path") -> str:
         raise ArtifactError(f"{what} {short(path)} is longer than {MAX_NAME} characters")
     words = path.split(".")
     for position, word in enumerate(words):
-        if not _PATH_WORD.fullmatch(word) or keyword.iskeyword(word) or _is_dunder(word):
+        if not _PATH_WORD.fullmatch(word) or keyword.iskeyword(word) or word.startswith("__"):
             raise ArtifactError(f"{what} {short(path)} has a word that no module may have: {short(word)}")
         # A tensor named `forward` or `_parameters` would stand in the way of the module itself.
         taken = _TAKEN_AT_ROOT if position == 0 else _TAKEN
@@ -54,10 +59,6 @@ def label(text: str, what: str) -> str:
 def as_label(text: str) -> str:
     """Return `text` with whatever a label may not have replaced by `?`."""
     return "".join(character if _LABEL.fullmatch(character) else "?" for character in text[:MAX_NAME])
-
-
-def _is_dunder(word: str) -> bool:
-    return word.startswith("__")
 
 
 _TAKEN = frozenset(dir(torch.nn.Module()))

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -10,6 +13,7 @@ from torch._dispatch.python import enable_python_dispatcher
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.fx import GraphModule
 from torch.fx.experimental.symbolic_shapes import ShapeEnv
+from torch.utils._pytree import tree_leaves
 
 from fxcompress.errors import ArtifactError, VerificationFailed
 from fxcompress.graph.shapes import Propagation
@@ -18,7 +22,7 @@ from fxcompress.targets.json_text import checked
 
 MAX_DIMENSIONS = 64
 MAX_EXPRESSION = 400
-_UNROLLED = ("lstm", "gru", "rnn_tanh", "rnn_relu")
+MAX_RESULTS = 20_000
 
 
 def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
@@ -36,10 +40,9 @@ def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
     if set(checked(types, dict, "the types of the inputs")) != {node.name for node in placeholders}:
         raise ArtifactError("the types of the inputs are not those of the graph's inputs")
     shape_env = ShapeEnv()
-    # What kernels warn of, they say again when the graph runs.
-    mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True)
-    with warnings.catch_warnings(), mode, enable_python_dispatcher():
-        warnings.simplefilter("ignore")
+    # Where an op has no type rule, a fake tensor would run its kernel on real memory of the sizes that the file states.
+    mode = FakeTensorMode(shape_env=shape_env, allow_non_fake_inputs=True, allow_fallback_kernels=False)
+    with _silent(), mode, enable_python_dispatcher():
         reader = TypeReader(symbols, shape_env)
         inputs = [reader.decode(types[node.name]) for node in placeholders]
         try:
@@ -47,6 +50,19 @@ def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
         except VerificationFailed as error:
             cause = error.__cause__
             raise (cause if isinstance(cause, ArtifactError) else ArtifactError(_first_line(str(error)))) from None
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Keep PyTorch from warning and logging: ops warn again when the graph runs, and errors come as errors."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    disabled, log.disabled = log.disabled, True
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.disabled = disabled
 
 
 def _first_line(text: str) -> str:
@@ -61,43 +77,75 @@ class _Bounded(Propagation):
 
     def __init__(self, module: GraphModule, shape_env: ShapeEnv) -> None:
         super().__init__(module, shape_env)
-        self._budget = 20_000 + 4 * len(module.graph.nodes)
+        self._budget = MAX_RESULTS + 4 * len(module.graph.nodes)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(target, torch._ops.OpOverload):
-            self._spend(target, args)
+            self._spend(target, args, kwargs)
         else:
             _check_operands(target, args)
         result = super().call_function(target, args, kwargs)
-        for value in torch.utils._pytree.tree_leaves(result):
+        for value in tree_leaves(result):
             _check_result(value)
         return result
 
-    def _spend(self, target: torch._ops.OpOverload, args: tuple[Any, ...]) -> None:
+    def _spend(self, target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         name = target._schema.name.split("::")[1]
-        lists = any("List" in str(given.type) for given in target._schema.returns)
-        if lists or name in _UNROLLED:
-            self._budget -= max((_example(size) for size in _sizes(args)), default=0)
+        count = _COUNTS.get(name)
+        if count is None and any("List" in str(given.type) for given in target._schema.returns):
+            count = _count_given
+        if count is not None:
+            names = [parameter.name for parameter in target._schema.arguments]
+            self._budget -= count({**dict(zip(names, args, strict=False)), **kwargs})
             if self._budget < 0:
                 raise ArtifactError(f"{target} would make more tensors than a file of this size may")
 
 
-def _sizes(args: tuple[Any, ...]) -> list[Any]:
-    """Return every number that could be a count of results: sizes of tensors and plain numbers."""
-    sizes: list[Any] = []
-    for value in torch.utils._pytree.tree_leaves(args):
-        if isinstance(value, torch.Tensor):
-            sizes.extend(value.shape)
-        elif isinstance(value, int | torch.SymInt) and not isinstance(value, bool):
-            sizes.append(value)
-    return sizes
+def _count_given(given: dict[str, Any]) -> int:
+    """Count the results of an op that gives a tensor for every tensor, or for every number of a list, it is given."""
+    return len(tree_leaves(given)) + 1
+
+
+def _count_unbound(given: dict[str, Any]) -> int:
+    return _size(given["self"], given.get("dim", 0))
+
+
+def _count_split(given: dict[str, Any]) -> int:
+    length = given.get("split_size", given.get("split_sizes"))
+    if isinstance(length, list | tuple):
+        return len(length)
+    return _size(given["self"], given.get("dim", 0)) // max(1, _example(length)) + 1
+
+
+def _count_chunks(given: dict[str, Any]) -> int:
+    chunks = given.get("chunks", given.get("sections", given.get("indices")))
+    return _example(chunks) if isinstance(chunks, int | torch.SymInt) else _count_given(given)
+
+
+def _count_steps(given: dict[str, Any]) -> int:
+    """Count the steps that a recurrent layer is unrolled into: some for each item of the sequence and each layer."""
+    tensor = next(value for value in given.values() if isinstance(value, torch.Tensor))
+    return max(_example(size) for size in tensor.shape[:2]) * _example(given.get("num_layers", 1)) // 4
+
+
+_COUNTS: dict[str, Callable[[dict[str, Any]], int]] = {
+    **dict.fromkeys(("unbind", "unbind_copy"), _count_unbound),
+    **dict.fromkeys(("split", "split_copy", "unsafe_split"), _count_split),
+    **dict.fromkeys(("chunk", "unsafe_chunk", "tensor_split"), _count_chunks),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _count_steps),
+}
+
+
+def _size(tensor: Any, dim: Any) -> int:
+    if not isinstance(tensor, torch.Tensor) or type(dim) is not int or not -tensor.dim() <= dim < tensor.dim():
+        raise ArtifactError("a dimension that a tensor does not have")
+    return _example(tensor.shape[dim])
 
 
 def _example(size: Any) -> int:
-    if isinstance(size, int):
-        return size
-    hint = size.node.hint
-    return 0 if hint is None else int(hint)
+    if isinstance(size, torch.SymInt):
+        return int(size.node.hint) if size.node.has_hint() else 0
+    return int(size)
 
 
 def _check_operands(target: Any, args: tuple[Any, ...]) -> None:
@@ -135,4 +183,3 @@ def _complexity(expression: Any) -> int:
         count += 1
         rest.extend(part.args)
     return count
-

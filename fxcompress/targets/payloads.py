@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -70,7 +70,17 @@ class Payload:
 
 
 def payload_of(name: str, tensor: torch.Tensor) -> Payload:
-    """Describe `tensor`, hashing its bytes.
+    """Describe `tensor` as `describe` does, with the hash of its bytes."""
+    return replace(describe(name, tensor), sha256=hashlib.sha256(bytes_of(tensor)).hexdigest())
+
+
+def describe(name: str, tensor: torch.Tensor) -> Payload:
+    """Describe `tensor` without a look at its content; zeros stand for the hash."""
+    return Payload(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), "0" * 64)
+
+
+def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
+    """Return `tensor` on the CPU and without gradient; no copy is made where it is there.
 
     Raises:
         ArtifactError: a tensor without plain bytes: sparse, quantized, nested, fake.
@@ -81,9 +91,10 @@ def payload_of(name: str, tensor: torch.Tensor) -> Payload:
     plain = type(tensor) in (torch.Tensor, torch.nn.Parameter, torch.nn.Buffer) and tensor.layout == torch.strided
     if not plain or tensor.device.type == "meta" or tensor.is_nested:
         kind = f"{type(tensor).__name__} on {tensor.device} with layout {tensor.layout}"
-        raise ArtifactError(f"{name} is no plain tensor with data ({kind})", hint="give it data, or make it dense, first")
-    digest = hashlib.sha256(bytes_of(tensor)).hexdigest()
-    return Payload(name, dtype, tuple(tensor.shape), digest)
+        raise ArtifactError(
+            f"{name} is no plain tensor with data ({kind})", hint="make it dense, or give it data, first"
+        )
+    return tensor.detach().cpu()
 
 
 def bytes_of(tensor: torch.Tensor) -> memoryview:

@@ -82,13 +82,13 @@ _KINDS: dict[str, tuple[type, ...]] = {
 # Lists that may be long because they hold a number for every item of another list.
 _LONG = ("split_with_sizes", "tensor_split", "ctc_loss")
 # Numbers that say how often an op repeats itself: what a small file must not make large.
-_REPEATS = {"diff": ("n",), "lstm": ("num_layers",), "gru": ("num_layers",), "rnn_tanh": ("num_layers",), "rnn_relu": ("num_layers",)}
+_REPEATS = {"diff": "n", "lstm": "num_layers", "gru": "num_layers", "rnn_tanh": "num_layers", "rnn_relu": "num_layers"}
 MAX_REPEATS = 256
 
 
 def _moderate(target: torch._ops.OpOverload, name: str, value: Any) -> bool:
     op = target._schema.name.split("::")[1]
-    if name in _REPEATS.get(op, ()):
+    if name == _REPEATS.get(op):
         return isinstance(value, int) and value <= MAX_REPEATS
     plain = isinstance(value, tuple | list) and not any(isinstance(item, Node) for item in value)
     return not plain or len(value) <= MAX_SIZES or any(word in op for word in _LONG)

@@ -70,10 +70,10 @@ def decode_tensors(rows: Any, stored: Mapping[str, torch.Tensor]) -> nn.Module:
     for row in rows:
         path = checked(checked(row, dict, "a tensor").get("path"), str, "the path of a tensor")
         if "same_as" in row:
-            fields = record(row, "a tensor", {"path": str, "same_as": str, "persistent": bool})
+            fields = record(row, "a tensor", _TIED)
             tensor = builder.tensors.get(fields["same_as"])
             if tensor is None:
-                raise ArtifactError(f"the tensor {short(path)} is the same as {short(fields['same_as'])}, which is not there")
+                raise ArtifactError(f"the tensor {short(path)} is the same as one that is not there")
         else:
             fields = record(row, "a tensor", _ROW)
             tensor = _tensor(fields, stored)
@@ -81,7 +81,8 @@ def decode_tensors(rows: Any, stored: Mapping[str, torch.Tensor]) -> nn.Module:
     return builder.root
 
 
-_ROW = {"path": str, "payload": str, "parameter": bool, "requires_grad": bool, "persistent": bool}
+_TIED: dict[str, type] = {"path": str, "same_as": str, "persistent": bool}
+_ROW: dict[str, type] = {"path": str, "payload": str, "parameter": bool, "requires_grad": bool, "persistent": bool}
 
 
 def _tensor(fields: dict[str, Any], stored: Mapping[str, torch.Tensor]) -> torch.Tensor:

@@ -50,7 +50,7 @@ def encode(spec: TreeSpec) -> Any:
     for kind, type_ in _MAPPINGS.items():
         if spec.type is type_:
             return {"kind": kind, "keys": [_key(key) for key in spec.context], "parts": parts}
-    return {"kind": "class", "class": _class_name(spec.type), "keys": _class_keys(spec), "parts": parts}
+    return {"kind": "class", "class": _class_name(spec), **_class_keys(spec), "parts": parts}
 
 
 def _key(key: Any) -> Any:
@@ -59,21 +59,34 @@ def _key(key: Any) -> Any:
     return key
 
 
-def _class_name(type_: type) -> str:
+def _class_name(spec: TreeSpec) -> str:
+    # Named tuples all share one entry of the registry; which one it is stands in the context.
+    type_ = spec.context if isinstance(spec.context, type) else spec.type
     entry = pytree.SUPPORTED_SERIALIZED_TYPES.get(type_)
     name = entry.serialized_type_name if entry is not None else ""
     # Nobody gave it a name to be found by: the name of the class then only says what it was.
     return names.as_label(name if isinstance(name, str) and name else f"{type_.__module__}.{type_.__qualname__}")
 
 
-def _class_keys(spec: TreeSpec) -> list[Any]:
-    """Return the names of the parts of a class: its context, where that is such a list, else numbers."""
-    context = spec.context
-    flat = context[0] if isinstance(context, list | tuple) and len(context) == 2 and isinstance(context[0], list) else context
-    if isinstance(flat, list | tuple) and len(flat) == spec.num_children and all(type(key) is str for key in flat):
-        return list(flat)
-    fields = getattr(spec.type, "_fields", None)
-    return list(fields if fields is not None else range(spec.num_children))
+def _class_keys(spec: TreeSpec) -> dict[str, Any]:
+    """Return what the parts of a class are called, where its context says so.
+
+    PyTorch and transformers know two forms: a list of the fields that are set, and such a list with one of those that
+    are None beside it.
+    """
+    context: Any = getattr(spec.context, "_fields", spec.context)
+    if _are_names(context, spec.num_children):
+        return {"keys": list(context)}
+    if isinstance(context, list) and len(context) == 2 and _are_names(context[0], spec.num_children):
+        return {"keys": list(context[0]), "absent": list(context[1])} if _are_names(context[1]) else {}
+    if isinstance(context, list) and len(context) == 2 and _are_names(context[1], spec.num_children):
+        return {"keys": list(context[1])}
+    return {}
+
+
+def _are_names(value: Any, count: int | None = None) -> bool:
+    fits = isinstance(value, list | tuple) and all(type(name) is str for name in value)
+    return fits and len(set(value)) == len(value) and count in (None, len(value))
 
 
 def decode_signature(value: Any, graph: Graph, note: Callable[[str], None]) -> None:
@@ -104,7 +117,7 @@ def _check_keywords(inputs: TreeSpec, arguments: list[str]) -> None:
     if inputs.type is not tuple or [child.type for child in children] != [tuple, dict]:
         raise ArtifactError("the inputs of the signature are no pair of positional and keyword arguments")
     for key in children[1].context:
-        names.identifier(checked(key, str, "a keyword"), "the keyword")
+        names.argument_name(checked(key, str, "a keyword"), "the keyword")
     if len(arguments) != sum(child.num_children for child in children):
         raise ArtifactError(f"the signature names {len(arguments)} arguments and describes another number of them")
 
@@ -124,36 +137,44 @@ def decode(value: Any, note: Callable[[str], None], depth: int = 0) -> TreeSpec:
         return pytree.treespec_leaf()
     if depth > MAX_NESTING:
         raise ArtifactError(f"the signature nests deeper than {MAX_NESTING} levels")
-    fields = record(value, "a part of the signature", {"kind": str, "parts": list}, {"keys": list, "class": str})
+    fields = record(value, "a part of the signature", {"kind": str, "parts": list}, _PART)
     parts = [decode(part, note, depth + 1) for part in fields["parts"]]
-    kind = fields["kind"]
-    if kind in _SEQUENCES and set(fields) == {"kind", "parts"}:
+    kind, has = fields["kind"], set(fields) - {"kind", "parts"}
+    if kind in _SEQUENCES and not has:
         return TreeSpec(_SEQUENCES[kind], None, parts)
-    keys = _keys(fields, len(parts))
-    if kind in _MAPPINGS and "class" not in fields:
-        return TreeSpec(_MAPPINGS[kind], keys, parts)
-    if kind != "class" or "class" not in fields:
-        raise ArtifactError(f"a part of the signature is of an unknown kind {short(kind)}")
-    return _class_spec(names.label(fields["class"], "the class"), keys, parts, note)
+    if kind in _MAPPINGS and has == {"keys"}:
+        return TreeSpec(_MAPPINGS[kind], _keys(fields["keys"], len(parts)), parts)
+    if kind == "class" and "class" in has:
+        return _class_spec(fields, parts, note)
+    raise ArtifactError(f"a part of the signature is of an unknown kind {short(kind)}")
 
 
-def _keys(fields: dict[str, Any], parts: int) -> list[Any]:
-    keys = checked(fields.get("keys"), list, "the keys of a part of the signature")
+_PART: dict[str, type] = {"keys": list, "class": str, "absent": list}
+
+
+def _keys(keys: list[Any], parts: int) -> list[Any]:
     if len(keys) != parts or not all(type(key) in (str, int, bool) for key in keys) or len(set(keys)) != len(keys):
         raise ArtifactError("the keys of a part of the signature are no plain, distinct names of its parts")
     return keys
 
 
-def _class_spec(name: str, keys: list[Any], parts: list[TreeSpec], note: Callable[[str], None]) -> TreeSpec:
-    """Return a spec of the class registered under `name`, if it is no more than a dataclass of fields with these names.
+def _has_fields(type_: type, wanted: set[str]) -> bool:
+    fields = dataclasses.fields(type_) if dataclasses.is_dataclass(type_) else ()
+    return wanted <= {field.name for field in fields if field.init}
+
+
+def _class_spec(fields: dict[str, Any], parts: list[TreeSpec], note: Callable[[str], None]) -> TreeSpec:
+    """Return a spec of the class registered under a name, if it is no more than a dataclass with the fields named.
 
     The class is looked up among those that the running program has registered with PyTorch: nothing is imported.
     """
+    name = names.label(fields["class"], "the class")
+    keys = None if "keys" not in fields else _keys(strings(fields["keys"], "the keys"), len(parts))
+    absent = strings(fields.get("absent", []), "the keys")
     found = pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.get(name)
-    if found is not None and dataclasses.is_dataclass(found):
-        fields = {field.name for field in dataclasses.fields(found) if field.init}
-        if fields >= set(keys):
-            return TreeSpec(found, keys if issubclass(found, dict) else [keys, []], parts)
-    why = "is not imported" if found is None else "is no plain dataclass"
-    note(f"{name} {why}: a dictionary stands in for it; import it before loading to get it back")
-    return TreeSpec(dict, keys, parts)
+    if found is not None and keys is not None and _has_fields(found, {*keys, *absent}):
+        return TreeSpec(found, [keys, absent] if "absent" in fields else keys, parts)
+    why = "is not imported here" if found is None else "is no plain dataclass"
+    stands = "list" if keys is None else "dictionary"
+    note(f"{name} {why}: a {stands} stands in for it" + ("" if found else "; import it before loading to get it back"))
+    return TreeSpec(list, None, parts) if keys is None else TreeSpec(dict, keys, parts)

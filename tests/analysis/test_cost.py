@@ -64,12 +64,10 @@ def test_layers_cost_what_the_counter_sees(name):
 PRODUCTS = {
     "matmul": (torch.matmul, [(2, 3, 4, 5), (5, 6)]),
     "matmul broadcast": (torch.matmul, [(3, 1, 4, 5), (2, 5, 6)]),
-    "matmul vector": (torch.matmul, [(4, 5), (5,)]),
     "mm": (torch.mm, [(4, 5), (5, 6)]),
     "bmm": (torch.bmm, [(3, 4, 5), (3, 5, 6)]),
     "addmm": (torch.addmm, [(6,), (4, 5), (5, 6)]),
     "baddbmm": (torch.baddbmm, [(4, 6), (3, 4, 5), (3, 5, 6)]),
-    "addmm_": (lambda a, b, c: torch.zeros(4, 6).addmm_(b, c) + a, [(6,), (4, 5), (5, 6)]),
     "tensordot": (lambda a, b: torch.tensordot(a, b, dims=([2, 1], [0, 1])), [(3, 4, 5), (5, 4, 6)]),
     "attention": (functional.scaled_dot_product_attention, [(2, 4, 7, 8), (2, 4, 9, 8), (2, 4, 9, 6)]),
     "einsum product": (lambda a, b: torch.einsum("bik,bkj->bij", a, b), [(2, 3, 4), (2, 4, 5)]),
@@ -112,6 +110,10 @@ def test_what_the_counter_does_not_see_is_counted_by_hand():
     assert cost(module_of(bilinear, (torch.randn(2, 3), torch.randn(2, 4)))).macs == 2 * 5 * (3 * 4 + 4)
     distances = Calls(torch.cdist)
     assert cost(module_of(distances, (torch.randn(6, 3), torch.randn(7, 3)))).macs == 6 * 7 * 3
+    vector = Calls(torch.matmul)
+    assert cost(module_of(vector, (torch.randn(4, 5), torch.randn(5)))).macs == 4 * 5
+    in_place = Calls(lambda a, b, c: a.addmm_(b, c))
+    assert cost(module_of(in_place, (torch.randn(4, 6), torch.randn(4, 5), torch.randn(5, 6)))).macs == 4 * 5 * 6
     few_keys = Calls(lambda q, k: functional.scaled_dot_product_attention(q, k, k, enable_gqa=True))
     inputs = torch.randn(2, 8, 5, 4), torch.randn(2, 2, 5, 4)
     assert cost(module_of(few_keys, inputs)).macs == 2 * 8 * 5 * 5 * (4 + 4)
@@ -252,3 +254,20 @@ def test_a_graph_without_types_is_refused():
         node.meta.pop("val", None)
     with pytest.raises(FxcompressError, match="has no type"):
         cost(module)
+
+
+def test_a_call_that_a_pass_put_in_belongs_with_what_it_reads():
+    module = module_of(nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4)), (torch.randn(2, 4),))
+    first, second = module.graph.find_nodes(op="call_function", target=torch.ops.aten.linear.default)
+    with module.graph.inserting_before(second):
+        made = module.graph.call_function(torch.ops.aten.mm.default, (first, first.args[1]))
+    made.meta["val"] = first.meta["val"]
+    second.replace_input_with(first, made)
+    rows = {row.scope: row for row in cost(module).by_scope}
+    assert (rows["0"].kind, rows["0"].macs, rows["1"].macs) == ("Linear", 2 * 2 * 16, 2 * 16)
+
+
+def test_a_graph_of_modules_is_not_taken_for_free():
+    found = cost(torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 4))))
+    assert found.unknown == {"_0": "call_module 0 is no ATen call"}
+    assert found.params == 20

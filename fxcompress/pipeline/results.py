@@ -1,0 +1,66 @@
+"""Whether the results of the example inputs are what a pass promised."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+
+from fxcompress.errors import VerificationFailed
+from fxcompress.pipeline.trace import Trace, origin_of_deviation
+
+# Allowed difference of a result, as a share of its largest magnitude, for passes that promise the same results.
+EXACT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
+CLOSE_TOLERANCE = 5e-2
+
+# Nodes count as deviating beyond this share of their magnitude where the results tell no tolerance.
+SMALLEST_DEVIATION = 1e-6
+
+
+def check_results(before: Trace, after: Trace, fidelity: str) -> float:
+    """Return the largest absolute difference of the results.
+
+    Raises:
+        VerificationFailed: a result is not finite where it was, or differs by more than `fidelity` allows.
+    """
+    pairs = zip(before.results, after.results, strict=True)
+    return max((check_result(before, after, index, *pair, fidelity) for index, pair in enumerate(pairs)), default=0.0)
+
+
+def check_result(before: Trace, after: Trace, index: int, want: Any, got: Any, fidelity: str) -> float:
+    """Return the largest absolute difference of one result, 0 where it is no tensor."""
+    name = after.result_name(index)
+    if not isinstance(want, torch.Tensor):
+        if fidelity == "exact" and want != got:
+            raise VerificationFailed(f"{name} was {want!r} and is {got!r}")
+        return 0.0
+    if want.numel() == 0:
+        return 0.0
+    if bool((torch.isfinite(want) & ~torch.isfinite(got)).any()):
+        node = origin_of_deviation(before, after, index, SMALLEST_DEVIATION)
+        raise VerificationFailed(f"{name} is not finite any more", node)
+    difference, allowed = compared(want, got, fidelity)
+    if difference > allowed:
+        node = origin_of_deviation(before, after, index, max(allowed / magnitude(want) / 10, SMALLEST_DEVIATION))
+        raise VerificationFailed(f"{name} differs by {difference:.1e}, while {fidelity!r} allows {allowed:.1e}", node)
+    return difference
+
+
+def compared(want: torch.Tensor, got: torch.Tensor, fidelity: str) -> tuple[float, float]:
+    """Return the largest absolute difference of two tensors, and what `fidelity` allows."""
+    difference = float((finite(want) - finite(got)).abs().max())
+    if fidelity == "lossy":
+        return difference, float("inf")
+    share = EXACT_TOLERANCE.get(want.dtype, 0.0) if fidelity == "exact" else CLOSE_TOLERANCE
+    return difference, share * magnitude(want)
+
+
+def magnitude(tensor: torch.Tensor) -> float:
+    """Return the largest magnitude of a tensor's finite values, never 0."""
+    return max(float(finite(tensor).abs().max()), 1e-12)
+
+
+def finite(tensor: torch.Tensor) -> torch.Tensor:
+    """Return `tensor` in float64 (complex as pairs), what is not finite set to 0."""
+    parts = torch.view_as_real(tensor) if tensor.is_complex() else tensor
+    return torch.nan_to_num(parts.double(), nan=0.0, posinf=0.0, neginf=0.0)

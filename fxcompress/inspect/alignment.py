@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
 
-from fxcompress.inspect.likeness import Likeness, best_path
+from fxcompress.inspect.likeness import best_path, likeness_of
 from fxcompress.inspect.neighbourhood import Codes, contents, hashes, inputs_of, literals, shapes, users_of
 from fxcompress.inspect.renaming import Prefix
 from fxcompress.inspect.rows import Row
@@ -139,14 +139,18 @@ def matches_of_unique(
 
 def pair_gaps(a: Graph, b: Graph, pairs: Pairs, prefix: Prefix) -> None:
     """Align the free rows between pairs that follow each other in both graphs."""
-    likeness = Likeness.of(a, b, prefix)
+    gaps = []
     start_a = start_b = 0
     for i, j in [*longest_increasing(sorted(pairs.after.items())), (len(a.rows), len(b.rows))]:
         free_a = [k for k in range(start_a, i) if k not in pairs.after]
         free_b = [k for k in range(start_b, j) if k not in pairs.before]
-        for x, y in best_path(likeness, free_a, free_b):
-            pairs.add(x, y)
+        if free_a and free_b:
+            gaps.append((free_a, free_b))
         start_a, start_b = i + 1, j + 1
+    if gaps:
+        likeness = likeness_of(a, b, prefix)
+        for x, y in [pair for free_a, free_b in gaps for pair in best_path(likeness, free_a, free_b)]:
+            pairs.add(x, y)
 
 
 def longest_increasing(pairs: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:

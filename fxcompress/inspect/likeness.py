@@ -45,55 +45,6 @@ class Likeness:
     traits: tuple[Trait, ...]
     lead: Trait
 
-    @classmethod
-    def of(cls, a: Graph, b: Graph, prefix: Prefix) -> Likeness:
-        codes = Codes()
-
-        def trait(weight: int, kind: str, values_a: Sequence[Hashable], values_b: Sequence[Hashable]) -> Trait:
-            numbers = [
-                np.array([missing if value is None else codes((kind, value)) for value in values], dtype=np.int64)
-                for missing, values in ((-1, values_a), (-2, values_b))
-            ]
-            return Trait(weight, *numbers)
-
-        def fact(weight: int, kind: str, of_row: Callable[[Row], Hashable]) -> Trait:
-            return trait(weight, kind, [of_row(row) for row in a.rows], [of_row(row) for row in b.rows])
-
-        def surroundings(inputs: bool) -> list[Trait]:
-            found = [
-                hashes(
-                    [(row.op, literals(row)) for row in graph.rows],
-                    graph.inputs if inputs else graph.users,
-                    codes,
-                    ordered=inputs,
-                )
-                for graph in (a, b)
-            ]
-            return [trait(2, f"{rounds} {inputs}", found[0][rounds], found[1][rounds]) for rounds in (1, 3)]
-
-        paths = [
-            [tuple(map(shorten, (p.path for p in row.parameters))) for row in graph.rows]
-            for graph, shorten in ((a, prefix.before), (b, prefix.after))
-        ]
-        scopes = [
-            [shorten(row.scope) for row in graph.rows] for graph, shorten in ((a, prefix.before), (b, prefix.after))
-        ]
-        return cls(
-            op=fact(SAME_OP, "op", lambda row: row.op),
-            traits=(
-                fact(12, "contents", lambda row: contents(row) if row.parameters else None),
-                trait(8, "paths", *([given or None for given in side] for side in paths)),
-                fact(2, "literals", literals),
-                fact(2, "result", lambda row: row.result),
-                fact(2, "shapes", shapes),
-                fact(2, "name", lambda row: row.name),
-                trait(2, "scope", *scopes),
-                *surroundings(inputs=True),
-                *surroundings(inputs=False),
-            ),
-            lead=trait(2, "lead", *([given[0] if given else None for given in side] for side in paths)),
-        )
-
     def among(self, after: Sequence[int]) -> Likeness:
         """Return the likeness to the rows `after` alone, in their order."""
         chosen = np.array(after)
@@ -110,6 +61,62 @@ class Likeness:
         lead = self.lead.weight * (self.lead.after == self.lead.before[before])
         alike: NDArray[np.int64] = np.where(self.op.after == self.op.before[before], shared + lead, lead)
         return alike
+
+
+def likeness_of(a: Graph, b: Graph, prefix: Prefix) -> Likeness:
+    """Return the likeness of the rows of two graphs."""
+    traits = _Traits(a, b)
+    paths = [
+        [tuple(shorten(parameter.path) for parameter in row.parameters) for row in graph.rows]
+        for graph, shorten in ((a, prefix.before), (b, prefix.after))
+    ]
+    scopes = [[shorten(row.scope) for row in graph.rows] for graph, shorten in ((a, prefix.before), (b, prefix.after))]
+    return Likeness(
+        op=traits.fact(SAME_OP, lambda row: row.op),
+        traits=(
+            traits.fact(12, lambda row: contents(row) if row.parameters else None),
+            traits.numbered(8, *([given or None for given in side] for side in paths)),
+            traits.fact(2, literals),
+            traits.fact(2, lambda row: row.result),
+            traits.fact(2, shapes),
+            traits.fact(2, lambda row: row.name),
+            traits.numbered(2, *scopes),
+            *traits.surroundings(2, along_inputs=True),
+            *traits.surroundings(2, along_inputs=False),
+        ),
+        lead=traits.numbered(2, *([given[0] if given else None for given in side] for side in paths)),
+    )
+
+
+class _Traits:
+    """Makes traits of the rows of two graphs."""
+
+    def __init__(self, a: Graph, b: Graph) -> None:
+        self.a, self.b, self.codes = a, b, Codes()
+
+    def numbered(self, weight: int, before: Sequence[Hashable], after: Sequence[Hashable]) -> Trait:
+        """Return a trait of values, one a row; a row whose value is None is like no other."""
+        x, y = (
+            np.array([missing if value is None else self.codes(value) for value in values], dtype=np.int64)
+            for missing, values in ((-1, before), (-2, after))
+        )
+        return Trait(weight, x, y)
+
+    def fact(self, weight: int, of_row: Callable[[Row], Hashable]) -> Trait:
+        return self.numbered(weight, [of_row(row) for row in self.a.rows], [of_row(row) for row in self.b.rows])
+
+    def surroundings(self, weight: int, along_inputs: bool) -> list[Trait]:
+        """Return two traits: what stands next to a row on one side, and what stands within three edges."""
+        found = [
+            hashes(
+                [(row.op, literals(row)) for row in graph.rows],
+                graph.inputs if along_inputs else graph.users,
+                self.codes,
+                ordered=along_inputs,
+            )
+            for graph in (self.a, self.b)
+        ]
+        return [self.numbered(weight, found[0][rounds], found[1][rounds]) for rounds in (1, 3)]
 
 
 def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -> list[tuple[int, int]]:

@@ -14,7 +14,7 @@ import pluggy
 
 from fxcompress import hookspecs
 from fxcompress.contract import Pass, check_class
-from fxcompress.errors import PipelineError, PluginError
+from fxcompress.errors import FxcompressError, PipelineError, PluginError
 from fxcompress.text import suggestion
 
 GROUP = "fxcompress"
@@ -90,6 +90,7 @@ class Plugins:
     def register(self, plugin: object, name: str) -> None:
         """Add a plugin that is at hand as an object: a module, or anything with hook methods."""
         self._add(plugin, name, "object")
+        self._check_hooks()
         self._collect_from(self.loaded[-1])
 
     def plugin_of(self, cls: type[Pass]) -> str | None:
@@ -105,35 +106,62 @@ class Plugins:
         for name, module in BUILTINS.items():
             if not self._manager.is_blocked(name):
                 self._add(importlib.import_module(module), name, "built in")
-        for name, entry in found.items() if autoload else ():
+        for name, entries in found.items() if autoload else ():
             if not self._manager.is_blocked(name):
-                self._add(load_entry_point(entry), name, distribution(entry))
+                self._add_installed(name, entries)
         for name in names:
-            if not name.startswith("no:") and not self._manager.has_plugin(name):
+            if not name.startswith("no:"):
                 self._add_named(name, found)
+        self._check_hooks()
+
+    def _check_hooks(self) -> None:
+        """Raise PluginError where a plugin implements a hook that there is not."""
         try:
             self._manager.check_pending()
         except pluggy.PluginValidationError as error:
+            loaded = next(one for one in self.loaded if self._manager.get_plugin(one.name) is error.plugin)
             hooks = [name for name in vars(hookspecs) if name.startswith("register_")]
-            raise PluginError(str(error), hint=f"the hooks are {', '.join(hooks)}") from error
+            unknown = next(hook for hook in loaded.hooks if hook not in hooks)
+            raise PluginError(
+                f"plugin {loaded.name!r} ({loaded.origin}) has an unknown hook {unknown!r}",
+                hint=suggestion(unknown, hooks),
+            ) from error
 
-    def _block(self, name: str, found: Mapping[str, EntryPoint]) -> None:
+    def _block(self, name: str, found: Installed) -> None:
         known = {*BUILTINS, *found}
         if name not in known:
             raise PluginError(f"there is no plugin {name!r} to block", hint=suggestion(name, known))
         self._manager.set_blocked(name)
 
-    def _add_named(self, name: str, found: Mapping[str, EntryPoint]) -> None:
+    def _add_installed(self, name: str, entries: list[EntryPoint]) -> None:
+        if len(entries) > 1:
+            brought = " and ".join(distribution(entry) for entry in entries)
+            raise PluginError(
+                f"two distributions bring a plugin {name!r}: {brought}",
+                hint=f"uninstall one of them, or go on without both with  -p no:{name}",
+            )
+        self._add(load_entry_point(entries[0]), name, distribution(entries[0]))
+
+    def _add_named(self, name: str, found: Installed) -> None:
+        """Load what `-p NAME` names, unless it is loaded already."""
+        if self._manager.is_blocked(name):
+            raise PluginError(
+                f"plugin {name!r} is both loaded and blocked", hint=f"leave out  -p {name}  or  -p no:{name}"
+            )
+        if self._manager.has_plugin(name):
+            return
         if name in found:
-            self._add(load_entry_point(found[name]), name, distribution(found[name]))
+            self._add_installed(name, found[name])
             return
         try:
             module = importlib.import_module(name)
-        except ImportError as error:
+        except Exception as error:
             raise PluginError(
-                f"plugin {name!r} is no installed plugin and does not import: {error}", hint=suggestion(name, found)
+                f"plugin {name!r} is no installed plugin, and as a module it does not import: {why(error)}",
+                hint=suggestion(name, found),
             ) from error
-        self._add(module, name, f"module {name}")
+        if not self._manager.is_registered(module):
+            self._add(module, name, f"module {name}")
 
     def _add(self, plugin: object, name: str, origin: str) -> None:
         try:
@@ -163,7 +191,19 @@ class Plugins:
         for hook, register in registers.items():
             if hook in loaded.hooks:
                 others = [other for other in self._manager.get_plugins() if other is not plugin]
-                self._manager.subset_hook_caller(hook, others)(register=register)
+                self._call(loaded, self._manager.subset_hook_caller(hook, others), register)
+
+    @staticmethod
+    def _call(loaded: LoadedPlugin, hook: pluggy.HookCaller, register: Callable[..., None]) -> None:
+        try:
+            hook(register=register)
+        except FxcompressError:
+            raise
+        except Exception as error:
+            raise PluginError(
+                f"plugin {loaded.name!r} ({loaded.origin}) fails in {hook.name}: {why(error)}",
+                hint=f"go on without it with  -p no:{loaded.name}",
+            ) from error
 
     def _add_pass(self, cls: type[Pass], plugin: str) -> None:
         try:
@@ -173,20 +213,31 @@ class Plugins:
         self.passes.add(cls.name, cls, plugin)
 
 
-def installed() -> dict[str, EntryPoint]:
+Installed = Mapping[str, list[EntryPoint]]
+
+
+def installed() -> Installed:
     """Return the installed entry points by name, in the order of their names."""
-    return {entry.name: entry for entry in sorted(entry_points(group=GROUP), key=lambda entry: entry.name)}
+    found: dict[str, list[EntryPoint]] = {}
+    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, distribution(entry))):
+        found.setdefault(entry.name, []).append(entry)
+    return found
 
 
 def load_entry_point(entry: EntryPoint) -> ModuleType | Any:
     """Return the plugin of an entry point, or raise PluginError with its distribution."""
     try:
         return entry.load()
-    except (ImportError, AttributeError, SyntaxError) as error:
+    except Exception as error:
         raise PluginError(
-            f"plugin {entry.name!r} ({distribution(entry)}, module {entry.module}) does not import: {error}",
+            f"plugin {entry.name!r} ({distribution(entry)}, module {entry.module}) does not import: {why(error)}",
             hint=f"go on without it with  -p no:{entry.name}",
         ) from error
+
+
+def why(error: Exception) -> str:
+    """Return what an error says; what says little by its text alone is named."""
+    return str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
 
 
 def distribution(entry: EntryPoint) -> str:

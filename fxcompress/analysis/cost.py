@@ -11,7 +11,8 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.contracts import may_contract
 from fxcompress.analysis.macs import RULES, Rule, rule_for
-from fxcompress.analysis.sizes import DataDependentSizeError
+from fxcompress.analysis.sizes import AT_HINTS, Binding, Call, DataDependentSizeError, binding_of
+from fxcompress.capturing.inputs import Inputs
 from fxcompress.graph.nodes import named_tensors, scopes
 
 # Weights that are quantized are no `nn.Parameter` any more; these dtypes give them away.
@@ -43,7 +44,7 @@ class ScopeCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What a graph costs for inputs of the size of its example.
+    """What a graph costs for inputs of one size.
 
     Attributes:
         params: numbers stored as weights: parameters, and buffers of a quantized dtype; tied ones once.
@@ -62,17 +63,21 @@ class Cost:
     unknown: Mapping[str, str]
 
 
-def cost(module: GraphModule, rules: Mapping[str, Rule] = RULES) -> Cost:
+def cost(module: GraphModule, rules: Mapping[str, Rule] = RULES, *, inputs: Inputs | None = None) -> Cost:
     """Return what `module` costs, read off the types of its nodes; nothing is run.
 
     Args:
-        module: a captured graph whose nodes have types (`meta["val"]`). Dynamic sizes are taken at their hint.
-        rules: qualified name of an op (`aten.linear`) -> function that gives the multiply-accumulates of a call.
+        module: a captured graph whose nodes have types (`meta["val"]`).
+        rules: qualified name of an op (`aten.linear`) -> function from a `Call` to its multiply-accumulates.
+
+        inputs: the call whose sizes are meant; without it dynamic sizes are those that the graph was captured with,
+            among them a batch of at least two.
 
     Raises:
         FxcompressError: a node has no type.
+        InputError: the inputs do not fit the graph.
     """
-    by_node, unknown = _macs(module, rules)
+    by_node, unknown = _macs(module, rules, AT_HINTS if inputs is None else binding_of(module, inputs))
     by_scope = _rows(module, by_node)
     return Cost(
         params=sum(row.params for row in by_scope),
@@ -84,7 +89,7 @@ def cost(module: GraphModule, rules: Mapping[str, Rule] = RULES) -> Cost:
     )
 
 
-def _macs(module: GraphModule, rules: Mapping[str, Rule]) -> tuple[dict[str, int], dict[str, str]]:
+def _macs(module: GraphModule, rules: Mapping[str, Rule], binding: Binding) -> tuple[dict[str, int], dict[str, str]]:
     """Return the multiply-accumulates of every call with a rule, and the calls that should have one."""
     known, unknown = {}, {}
     for node in module.graph.nodes:
@@ -95,7 +100,7 @@ def _macs(module: GraphModule, rules: Mapping[str, Rule]) -> tuple[dict[str, int
         rule = rule_for(node, rules)
         try:
             if rule is not None:
-                known[node.name] = rule(node)
+                known[node.name] = rule(Call(node, binding))
             elif may_contract(node):
                 unknown[node.name] = f"{node.target} has no rule"
         except DataDependentSizeError as error:

@@ -15,78 +15,78 @@ from types import MappingProxyType
 
 from torch.fx import Node
 
-from fxcompress.analysis.sizes import elements_of, shape_of
-from fxcompress.graph.nodes import argument
+from fxcompress.analysis.sizes import Call
 
-Rule = Callable[[Node], int]
+# Gives the multiply-accumulates of a call.
+Rule = Callable[[Call], int]
 
 
-def convolution(node: Node) -> int:
+def convolution(call: Call) -> int:
     """Each output element reads a window of its group's input channels."""
-    return elements_of(node) * math.prod(shape_of(argument(node, "weight"))[1:])
+    return call.result_elements * math.prod(call.shape("weight")[1:])
 
 
-def transposed_convolution(node: Node) -> int:
+def transposed_convolution(call: Call) -> int:
     """Each input element is spread over a window of its group's output channels."""
-    return elements_of(argument(node, "input")) * math.prod(shape_of(argument(node, "weight"))[1:])
+    return call.elements("input") * math.prod(call.shape("weight")[1:])
 
 
-def any_convolution(node: Node) -> int:
-    return transposed_convolution(node) if argument(node, "transposed") else convolution(node)
+def any_convolution(call: Call) -> int:
+    return transposed_convolution(call) if call.argument("transposed") else convolution(call)
 
 
-def convolution_time_first(node: Node) -> int:
+def convolution_time_first(call: Call) -> int:
     """`conv_tbc`: weight [width, in, out]."""
-    width, channels, _ = shape_of(argument(node, "weight"))
-    return elements_of(node) * width * channels
+    width, channels, _ = call.shape("weight")
+    return call.result_elements * width * channels
 
 
-def linear(node: Node) -> int:
-    return elements_of(node) * shape_of(argument(node, "input"))[-1]
+def linear(call: Call) -> int:
+    return call.result_elements * call.shape("input")[-1]
 
 
 def product_of(name: str) -> Rule:
     """Return the rule for a product whose left operand, the argument `name`, is contracted over its last axis."""
 
-    def rule(node: Node) -> int:
-        return elements_of(node) * shape_of(argument(node, name))[-1]
+    def rule(call: Call) -> int:
+        return call.result_elements * call.shape(name)[-1]
 
     return rule
 
 
-def summed_batches(node: Node) -> int:
+def summed_batches(call: Call) -> int:
     """`addbmm`: a sum of products [b, n, m] @ [b, m, p]."""
-    return elements_of(argument(node, "batch1")) * shape_of(argument(node, "batch2"))[-1]
+    return call.elements("batch1") * call.shape("batch2")[-1]
 
 
 def grouped_product(left_name: str, right_name: str) -> Rule:
     """Return the rule for `_grouped_mm`: rows are sorted by group, and each is multiplied with its group's matrix."""
 
-    def rule(node: Node) -> int:
-        left, right = argument(node, left_name), argument(node, right_name)
-        if len(shape_of(left)) == len(shape_of(right)) == 2:
-            return elements_of(left) * shape_of(right)[-1]
-        return elements_of(node) * shape_of(left)[-1]
+    def rule(call: Call) -> int:
+        left, right = call.shape(left_name), call.shape(right_name)
+        if len(left) == len(right) == 2:
+            return math.prod(left) * right[-1]
+        return call.result_elements * left[-1]
 
     return rule
 
 
-def tensordot(node: Node) -> int:
-    left, right = shape_of(argument(node, "self")), shape_of(argument(node, "other"))
-    contracted = math.prod(left[dim] for dim in argument(node, "dims_self"))
+def tensordot(call: Call) -> int:
+    left, right = call.shape("self"), call.shape("other")
+    contracted = math.prod(left[dim] for dim in call.argument("dims_self"))
     return math.prod(left) * math.prod(right) // contracted if contracted else 0
 
 
-def einsum(node: Node) -> int:
+def einsum(call: Call) -> int:
     """Operands are contracted pairwise, along the path that is given or else from the left."""
-    shapes = [shape_of(operand) for operand in argument(node, "tensors")]
-    inputs, output = subscripts(argument(node, "equation"), [len(shape) for shape in shapes])
+    shapes = call.shapes("tensors")
+    inputs, output = subscripts(call.argument("equation"), [len(shape) for shape in shapes])
     sizes: dict[str, int] = {}
     for letters, shape in zip(inputs, shapes, strict=True):
         for letter, size in zip(letters, shape, strict=True):
             sizes[letter] = max(sizes.get(letter, 1), size)
     operands, total = [set(letters) for letters in inputs], 0
-    path = argument(node, "path") or [0, 1] + [0, -1] * (len(operands) - 2)
+    path = call.argument("path") or [0, 1] + [0, -1] * (len(operands) - 2)
     while len(operands) > 1:
         first, second, *path = path
         left, right = operands[first], operands[second]
@@ -118,50 +118,50 @@ def subscripts(equation: str, ranks: list[int]) -> tuple[list[str], str]:
     return inputs, output.replace("...", batch)
 
 
-def bilinear(node: Node) -> int:
+def bilinear(call: Call) -> int:
     """`x1 W x2` for every output: first with `x1`, then with what is left."""
-    outputs, first, second = shape_of(argument(node, "weight"))
-    rows = elements_of(argument(node, "input1")) // first if first else 0
+    outputs, first, second = call.shape("weight")
+    rows = call.elements("input1") // first if first else 0
     return rows * outputs * second * (first + 1)
 
 
-def attention(node: Node) -> int:
+def attention(call: Call) -> int:
     """`query @ key^T` and `weights @ value`, for every head of the query."""
-    *batch, queries, width = shape_of(argument(node, "query"))
-    *_, keys, value_width = shape_of(argument(node, "value"))
+    *batch, queries, width = call.shape("query")
+    *_, keys, value_width = call.shape("value")
     return math.prod(batch) * queries * keys * (width + value_width)
 
 
-def recurrent(node: Node) -> int:
+def recurrent(call: Call) -> int:
     """Every weight matrix is applied to every element of the sequence; a direction has matrices of its own."""
-    name = "data" if node.target._overloadname == "data" else "input"  # type: ignore[union-attr]
-    steps = math.prod(shape_of(argument(node, name))[:-1])
-    shapes = [shape_of(weight) for weight in argument(node, "params")]
+    name = "data" if call.node.target._overloadname == "data" else "input"  # type: ignore[union-attr]
+    steps = math.prod(call.shape(name)[:-1])
+    shapes = call.shapes("params")
     return steps * sum(math.prod(shape) for shape in shapes if len(shape) == 2)
 
 
-def recurrent_cell(node: Node) -> int:
-    rows = math.prod(shape_of(argument(node, "input"))[:-1])
-    return rows * (elements_of(argument(node, "w_ih")) + elements_of(argument(node, "w_hh")))
+def recurrent_cell(call: Call) -> int:
+    rows = math.prod(call.shape("input")[:-1])
+    return rows * (call.elements("w_ih") + call.elements("w_hh"))
 
 
-def pairwise_distances(node: Node) -> int:
+def pairwise_distances(call: Call) -> int:
     """`cdist`: every pair of rows."""
-    return elements_of(node) * shape_of(argument(node, "x1"))[-1]
+    return call.result_elements * call.shape("x1")[-1]
 
 
-def fused_attention_layer(node: Node) -> int:
+def fused_attention_layer(call: Call) -> int:
     """`_native_multi_head_attention`: three projections, attention, one projection."""
-    batch, queries, width = shape_of(argument(node, "query"))
-    keys = shape_of(argument(node, "key"))[1]
+    batch, queries, width = call.shape("query")
+    keys = call.shape("key")[1]
     projections = batch * width * width * (2 * queries + 2 * keys)
     return projections + 2 * batch * queries * keys * width
 
 
-def fused_encoder_layer(node: Node) -> int:
+def fused_encoder_layer(call: Call) -> int:
     """`_transformer_encoder_layer_fwd`: attention over itself, then two linears."""
-    batch, length, width = shape_of(argument(node, "src"))
-    hidden = shape_of(argument(node, "ffn_weight_1"))[0]
+    batch, length, width = call.shape("src")
+    hidden = call.shape("ffn_weight_1")[0]
     return batch * length * width * (4 * width + 2 * length + 2 * hidden)
 
 

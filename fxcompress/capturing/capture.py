@@ -10,17 +10,15 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
+from fxcompress.capturing.clean import clean
 from fxcompress.capturing.export import Traced, export_model
-from fxcompress.capturing.in_place import replace_in_place, replace_in_place_views, still_in_place
 from fxcompress.capturing.inputs import Inputs, as_inputs
-from fxcompress.capturing.no_grad import inline_regions
 from fxcompress.capturing.tensors import with_own_tensors
+from fxcompress.capturing.training import Training, compare_modes, set_attention_dropout
 from fxcompress.errors import ModelError, UsageError
 from fxcompress.graph.call_form import parameters_of
 from fxcompress.graph.module import CapturedModule, mark_always_training
 from fxcompress.graph.shapes import propagate
-from fxcompress.text import listing
 
 
 class CaptureWarning(UserWarning):
@@ -67,9 +65,16 @@ def capture(model: Any, example_inputs: Any, dynamic: str | bool = "batch") -> C
     if isinstance(model, CapturedModule):
         return Captured(model, inputs, tuple(model.meta.get("notes", ())), _is_dynamic(model))
     if isinstance(model, ExportedProgram):
-        return _finish(Traced(model, ()), model.module(check_guards=False), inputs, wanted=False)
+        return _finish(
+            Traced(model, shares_memory=False),
+            model.module(check_guards=False),
+            inputs,
+            wanted=False,
+            training=Training(),
+        )
     if isinstance(model, nn.Module):
-        return _finish(export_model(model, inputs, wanted), model, inputs, wanted)
+        traced = export_model(model, inputs, wanted)
+        return _finish(traced, model, inputs, wanted, compare_modes(model, inputs))
     raise ModelError(f"a {type(model).__name__} is no model", hint="give a torch.nn.Module or an ExportedProgram")
 
 
@@ -79,34 +84,23 @@ def _wants_dynamic(dynamic: str | bool) -> bool:
     raise UsageError(f"dynamic={dynamic!r} is not known", hint="dynamic is 'batch' or 'none'")
 
 
-def _finish(traced: Traced, model: nn.Module, inputs: Inputs, wanted: bool) -> Captured:
+def _finish(traced: Traced, model: nn.Module, inputs: Inputs, wanted: bool, training: Training) -> Captured:
     """Clean what export gave and put it into a module of its own."""
     raw = traced.program.module(check_guards=False)
-    remove_checks(raw)
-    notes = [*traced.notes, *inline_regions(raw)]
-    inputs_first(raw)
-    remove_checks(raw)
-    replace_in_place_views(raw)
+    notes = [*traced.notes, *training.notes, *clean(raw, traced.shares_memory)]
     module = with_own_tensors(raw, model)
-    module.meta["batch_sizes"] = traced.batch_sizes
     module.meta["parameters"] = parameters_of(model.forward)
-    propagate(module)
-    if replace_in_place(module):
-        propagate(module)
-    remove_copies_of_constants(module)
-    module.graph.eliminate_dead_code()
+    module.meta["batch_sizes"] = traced.batch_sizes
     mark_always_training(module.graph)
-    module.eval()
-    module.recompile()
-    propagate(module)
-    changing = [f"%{node.name}" for node in still_in_place(module)]
-    if changing:
-        notes.append(f"these nodes write into their input and are left alone: {listing(changing)}")
-    captured_dynamic = _is_dynamic(module)
-    if wanted and not captured_dynamic and traced.notes:
-        warnings.warn(CaptureWarning("; ".join(traced.notes)), stacklevel=3)
+    if not set_attention_dropout(module.graph, training.attention):
+        notes.append("train() does not bring back all of the dropout inside of attention")
     module.meta["notes"] = tuple(notes)
-    return Captured(module, inputs, tuple(notes), captured_dynamic)
+    module.eval()
+    propagate(module)
+    module.recompile()
+    if wanted and traced.notes:
+        warnings.warn(CaptureWarning("; ".join(traced.notes)), stacklevel=3)
+    return Captured(module, inputs, tuple(notes), _is_dynamic(module))
 
 
 def _is_dynamic(module: CapturedModule) -> bool:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import inspect
+import io
+import logging
+import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 
 import torch
@@ -29,11 +32,13 @@ class Traced:
         program: the traced graph, in training IR.
         notes: sentences for a report.
         batch_sizes: the batch sizes that the graph holds for, None for all.
+        shares_memory: whether the fake values of its nodes share memory as the real ones do; loaded ones do not.
     """
 
     program: ExportedProgram
     notes: tuple[str, ...] = ()
     batch_sizes: BatchSizes | None = None
+    shares_memory: bool = True
 
 
 def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
@@ -49,7 +54,7 @@ def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
         try:
             return _export_dynamic(model, batch_inputs(inputs))
         except _StaticBatch as obstacle:
-            reason = str(obstacle)
+            reason = str(obstacle).replace("\n  ", " ")
     program = _export(model, static_inputs(inputs))
     return Traced(program, () if reason is None else (f"the batch size is fixed: {reason}",))
 
@@ -96,9 +101,26 @@ def _check_signature(model: nn.Module, inputs: Inputs) -> None:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Silence what third parties warn of while a model is traced, which its user cannot do anything about."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)
-        warnings.simplefilter("ignore", DeprecationWarning)
-        warnings.simplefilter("ignore", UserWarning)
-        yield
+    """Hold back what torch says of its own workings while it traces: the user can do nothing about it.
+
+    Held back are warnings of deprecated calls inside of libraries and of attributes that are put back afterwards, log
+    records of the shape environment, and the partial graph that a failed export prints.
+    """
+    printed = io.StringIO()
+    loggers = [logging.getLogger(name) for name in ("torch.fx.experimental.symbolic_shapes", "torch.export")]
+    for logger in loggers:
+        logger.addFilter(_no_warning)
+    try:
+        with warnings.catch_warnings(), redirect_stderr(printed):
+            warnings.simplefilter("ignore", FutureWarning)
+            warnings.simplefilter("ignore", DeprecationWarning)
+            warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
+            yield
+        sys.stderr.write(printed.getvalue())
+    finally:
+        for logger in loggers:
+            logger.removeFilter(_no_warning)
+
+
+def _no_warning(record: logging.LogRecord) -> bool:
+    return record.levelno != logging.WARNING

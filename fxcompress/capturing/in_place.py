@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -30,11 +29,6 @@ _NO_TWIN = ("resize_", "resize_as_", "set_")
 def mutating(node: Node) -> bool:
     """Whether `node` writes into one of its arguments."""
     return isinstance(node.target, OpOverload) and bool(node.target._schema.is_mutable)
-
-
-def still_in_place(module: GraphModule) -> Iterator[Node]:
-    """Yield the calls that write into their arguments."""
-    return (node for node in module.graph.nodes if mutating(node))
 
 
 def replace_in_place(module: GraphModule) -> bool:

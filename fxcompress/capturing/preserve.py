@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -48,7 +49,7 @@ class _Attributes:
             _REFILL[type(container)](container, content)
 
 
-_REFILL: dict[type, Any] = {list: list.extend, dict: dict.update, set: set.update}
+_REFILL: dict[type, Any] = {list: list.extend, dict: dict.update, OrderedDict: OrderedDict.update, set: set.update}
 
 
 @contextmanager

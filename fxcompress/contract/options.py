@@ -80,6 +80,13 @@ class Option:
         self.validate(value)
         return value
 
+    def canonical(self, value: Any) -> Any:
+        """Return a legal value as words give it, so that equal passes have one text: `1` as `1.0` for a number."""
+        inner, _ = _without_none(self.type)
+        if isinstance(value, tuple):
+            return tuple(float(item) for item in value) if get_args(inner)[0] is float else value
+        return float(value) if inner is float and value is not None else value
+
     def validate(self, value: Any) -> None:
         """Raise PipelineError where `value` is not of the type or does not pass the check."""
         if not fits(value, self.type):
@@ -155,24 +162,45 @@ def fits(value: Any, kind: Any) -> bool:
     if value is None:
         return optional
     if get_origin(inner) is tuple:
-        return isinstance(value, tuple) and all(fits(item, get_args(inner)[0]) for item in value)
+        if not isinstance(value, tuple):
+            return False
+        # A word that is spelled as the absence of a value would not be read as itself.
+        ambiguous = value == (_NONE,) or (optional and value == ())
+        return not ambiguous and all(fits(item, get_args(inner)[0]) for item in value)
     if get_origin(inner) is Literal:
         return value in get_args(inner)
     if inner is str:
-        return isinstance(value, str) and value != "" and not set(value) & set(" \t\r\n,{}=")
+        return isinstance(value, str) and spellable(value) and not (optional and value == _NONE)
     if inner in (int, float) and isinstance(value, bool):
         return False
-    return isinstance(value, int | float) if inner is float else isinstance(value, inner)
+    return is_number(value) if inner is float else isinstance(value, inner)
+
+
+def spellable(text: str) -> bool:
+    """Whether `text` is one word of a pipeline's text."""
+    return text != "" and not any(letter.isspace() or letter in ",{}=" for letter in text)
+
+
+def is_number(value: Any) -> bool:
+    """Whether `value` is an int or a float, and one that is equal to itself: NaN is not."""
+    try:
+        return isinstance(value, int | float) and bool(float(value) == value)
+    except OverflowError:
+        return False
 
 
 def readable(kind: Any) -> bool:
     """Whether values of type `kind` can be read from words."""
-    inner, _ = _without_none(kind)
+    inner, optional = _without_none(kind)
     if get_origin(inner) is tuple:
         arguments = get_args(inner)
-        return len(arguments) == 2 and arguments[1] is Ellipsis and readable(arguments[0])
+        return len(arguments) == 2 and arguments[1] is Ellipsis and _is_one_word(arguments[0])
+    return _is_one_word(inner) and not (optional and _NONE in get_args(inner))
+
+
+def _is_one_word(inner: Any) -> bool:
     if get_origin(inner) is Literal:
-        return all(isinstance(word, str) for word in get_args(inner))
+        return all(isinstance(word, str) and spellable(word) for word in get_args(inner))
     return inner in (bool, int, float, str)
 
 

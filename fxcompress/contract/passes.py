@@ -45,10 +45,12 @@ class Pass:
 
     def __post_init__(self) -> None:
         for option in options_of(type(self)):
+            value = getattr(self, option.name)
             try:
-                option.validate(getattr(self, option.name))
+                option.validate(value)
             except PipelineError as error:
                 raise PipelineError(f"pass {self.name!r}: {error.message}", hint=error.hint) from None
+            object.__setattr__(self, option.name, option.canonical(value))
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         """Edit `module` or make a new one, and return the module to go on with.

@@ -28,6 +28,10 @@ TRAINING_FLAGS: dict[Any, str] = {
     aten.rrelu: "training",
     aten.rrelu_: "training",
     aten.native_dropout: "train",
+    aten.lstm: "train",
+    aten.gru: "train",
+    aten.rnn_tanh: "train",
+    aten.rnn_relu: "train",
 }
 
 
@@ -36,6 +40,8 @@ class CapturedModule(GraphModule):
 
     `train()` and `eval()` switch the flags of batch norm and dropout in the graph. A flag that was already on when
     the model was captured in evaluation mode does not follow the mode and stays on (`meta["always_training"]`).
+    Other arguments that differ by the mode stand in `meta["in_training"]` of their node: a name, and its values in
+    evaluation and in training.
 
     A call is checked against the types of the graph's inputs, and against what the tracer baked into the graph:
     `meta["parameters"]` (of the `forward` that was captured) and `meta["batch_sizes"]` (where not all will do).
@@ -71,7 +77,9 @@ class CapturedModule(GraphModule):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> CapturedModule:
         holder = torch.nn.Module()
-        holder.__dict__.update({key: copy.deepcopy(value, memo) for key, value in self.__dict__.items() if key in _STATE})
+        holder.__dict__.update(
+            {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items() if key in _STATE}
+        )
         made = type(self).__mro__[1](holder, copy_graph(self.graph), self._get_name())  # type: ignore[call-arg]
         made.meta.update(copy.copy(self.meta))
         made.train(self.training)
@@ -119,14 +127,24 @@ _STATE = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules")
 
 
 def switch_training(graph: Graph, mode: bool) -> list[Node]:
-    """Set the training flags of the calls in `graph` to `mode`; return the nodes that changed."""
+    """Set what follows the mode in the calls of `graph` to `mode`; return the nodes that changed."""
     changed = []
     for node in graph.nodes:
-        flag = training_flag(node)
-        if flag is not None and argument(node, flag) != mode:
-            set_argument(node, flag, mode)
+        values = arguments_of_mode(node, mode)
+        if any(argument(node, name) != value for name, value in values.items()):
+            for name, value in values.items():
+                set_argument(node, name, value)
             changed.append(node)
     return changed
+
+
+def arguments_of_mode(node: Node, mode: bool) -> dict[str, Any]:
+    """Return the arguments of `node` that follow `train()` and `eval()`, with their values in training or not."""
+    flag = training_flag(node)
+    values: dict[str, Any] = {} if flag is None else {flag: mode}
+    for name, (evaluation, training) in node.meta.get("in_training", {}).items():
+        values[name] = training if mode else evaluation
+    return values
 
 
 def training_flag(node: Node) -> str | None:

@@ -165,9 +165,7 @@ def _held(module: torch.nn.Module, words: list[str]) -> Any:
     return found
 
 
-def add_tensor(
-    module: GraphModule, path: str, value: torch.Tensor, before: Node, *, persistent: bool = True
-) -> Node:
+def add_tensor(module: GraphModule, path: str, value: torch.Tensor, before: Node, *, persistent: bool = True) -> Node:
     """Register `value` under a free path like `path` and return a `get_attr` node for it before `before`."""
     path = free_path(module, path)
     put_tensor(module, path, value, persistent=persistent)

@@ -36,10 +36,18 @@ class Propagated:
 class Propagation(Interpreter):
     """Runs a graph on fake inputs and leaves in `meta["val"]` of every node what it gives."""
 
-    def __init__(self, module: GraphModule, shape_env: ShapeEnv) -> None:
+    def __init__(self, module: GraphModule, mode: FakeTensorMode, shape_env: ShapeEnv) -> None:
         super().__init__(module)
+        self.mode = mode
         self.shape_env = shape_env
         self.specialised: list[Specialised] = []
+
+    def get_attr(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return a fake value for a parameter or buffer, so that no node holds on to the data of one."""
+        value = super().get_attr(target, args, kwargs)
+        if isinstance(value, torch.Tensor) and not is_fake(value):
+            return self.mode.from_tensor(value, static_shapes=True)
+        return value
 
     def run_node(self, n: Node) -> Any:
         try:
@@ -74,19 +82,20 @@ def propagate(module: GraphModule) -> Propagated:
     # The decompositions in Python keep sizes symbolic where those in C++ take the example's size for a number.
     with mode, enable_python_dispatcher():
         inputs = [_fresh(node.meta.get("val"), shape_env, symbols) for node in placeholders]
-        propagation = Propagation(module, shape_env)
+        propagation = Propagation(module, mode, shape_env)
         propagation.run(*inputs, enable_io_processing=False)
     return Propagated(shape_env, tuple(propagation.specialised))
 
 
 def _fresh(value: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:
-    """Return an empty tensor like `value` whose symbols belong to `shape_env`; other values as they are."""
+    """Return a tensor without data like `value` whose symbols belong to `shape_env`; other values as they are."""
     if isinstance(value, torch.SymInt):
         return _fresh_size(value, shape_env, symbols)
     if not isinstance(value, torch.Tensor):
         return value
     sizes = [_fresh_size(size, shape_env, symbols) for size in value.shape]
-    return torch.empty(sizes, dtype=value.dtype, device=value.device)
+    strides = [_fresh_size(stride, shape_env, symbols) for stride in value.stride()]
+    return torch.empty_strided(sizes, strides, dtype=value.dtype, device=value.device)
 
 
 def _fresh_size(size: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:

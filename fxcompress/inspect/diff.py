@@ -8,8 +8,9 @@ from functools import cached_property
 from typing import Any, Literal
 
 from fxcompress.inspect import as_html, as_json, as_text
-from fxcompress.inspect.alignment import Graph, Pairs, align, graph_of, sources
+from fxcompress.inspect.alignment import align
 from fxcompress.inspect.arguments import Argument, Piece
+from fxcompress.inspect.pairing import Graph, Pairs, graph_of, sources
 from fxcompress.inspect.renaming import Renaming, common_prefix
 from fxcompress.inspect.rows import Row
 from fxcompress.inspect.snapshot import Snapshot
@@ -121,9 +122,11 @@ def diff_snapshots(before: Snapshot, after: Snapshot) -> GraphDiff:
     (`alignment`). A row is unchanged where it calls the same with the same: a node that was put in between or taken out
     is a change of its own, not of those that read it.
     """
-    pairs = align(before, after, common_prefix(before, after))
+    prefix = common_prefix(before, after)
+    a, b = graph_of(before, prefix.before), graph_of(after, prefix.after)
+    pairs = align(a, b)
     renaming = Renaming.of((before.rows[i], after.rows[j]) for i, j in sorted(pairs.after.items()))
-    comparison = _Comparison(graph_of(before), graph_of(after), pairs, renaming)
+    comparison = _Comparison(a, b, pairs, renaming)
     entries = tuple(comparison.entry(i, j) for i, j in merged(len(before.rows), len(after.rows), pairs))
     return GraphDiff(before, after, entries, renaming)
 

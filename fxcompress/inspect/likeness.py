@@ -4,22 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxcompress.inspect.neighbourhood import Codes, contents, hashes, literals, shapes
-from fxcompress.inspect.renaming import Prefix
+from fxcompress.inspect.neighbourhood import Codes, contents, hashes, labels_of, literals, shapes
+from fxcompress.inspect.pairing import Graph, Pairs
 from fxcompress.inspect.rows import Row
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.alignment import Graph
 
 # Rows of one op are alike by at least this; what else they share is added.
 SAME_OP = 4
 # Cells of a table of alignments; longer runs are cut into pieces of even length.
-MOST_CELLS = 40_000_000
+MOST_CELLS = 16_000_000
 
 
 @dataclass(frozen=True)
@@ -63,36 +59,36 @@ class Likeness:
         return alike
 
 
-def likeness_of(a: Graph, b: Graph, prefix: Prefix) -> Likeness:
-    """Return the likeness of the rows of two graphs."""
-    traits = _Traits(a, b)
-    paths = [
-        [tuple(shorten(parameter.path) for parameter in row.parameters) for row in graph.rows]
-        for graph, shorten in ((a, prefix.before), (b, prefix.after))
-    ]
-    scopes = [[shorten(row.scope) for row in graph.rows] for graph, shorten in ((a, prefix.before), (b, prefix.after))]
+def likeness_of(a: Graph, b: Graph, pairs: Pairs) -> Likeness:
+    """Return the likeness of the free rows of two graphs; the pairs found so far tell what stands around them."""
+    traits = _Traits(a, b, pairs)
     return Likeness(
         op=traits.fact(SAME_OP, lambda row: row.op),
         traits=(
             traits.fact(12, lambda row: contents(row) if row.parameters else None),
-            traits.numbered(8, *([given or None for given in side] for side in paths)),
+            traits.numbered(8, *([paths or None for paths in graph.paths] for graph in (a, b))),
             traits.fact(2, literals),
             traits.fact(2, lambda row: row.result),
             traits.fact(2, shapes),
             traits.fact(2, lambda row: row.name),
-            traits.numbered(2, *scopes),
+            traits.numbered(2, a.scopes, b.scopes),
             *traits.surroundings(2, along_inputs=True),
             *traits.surroundings(2, along_inputs=False),
         ),
-        lead=traits.numbered(2, *([given[0] if given else None for given in side] for side in paths)),
+        lead=traits.numbered(2, *([paths[0] if paths else None for paths in graph.paths] for graph in (a, b))),
     )
 
 
 class _Traits:
     """Makes traits of the rows of two graphs."""
 
-    def __init__(self, a: Graph, b: Graph) -> None:
+    def __init__(self, a: Graph, b: Graph, pairs: Pairs) -> None:
         self.a, self.b, self.codes = a, b, Codes()
+        known = {i: i for i in pairs.after}, pairs.before
+        self.labels = [
+            labels_of(graph.rows, ids, lambda row: (row.op, literals(row)))
+            for graph, ids in zip((a, b), known, strict=True)
+        ]
 
     def numbered(self, weight: int, before: Sequence[Hashable], after: Sequence[Hashable]) -> Trait:
         """Return a trait of values, one a row; a row whose value is None is like no other."""
@@ -108,13 +104,8 @@ class _Traits:
     def surroundings(self, weight: int, along_inputs: bool) -> list[Trait]:
         """Return two traits: what stands next to a row on one side, and what stands within three edges."""
         found = [
-            hashes(
-                [(row.op, literals(row)) for row in graph.rows],
-                graph.inputs if along_inputs else graph.users,
-                self.codes,
-                ordered=along_inputs,
-            )
-            for graph in (self.a, self.b)
+            hashes(labels, graph.inputs if along_inputs else graph.users, self.codes, ordered=along_inputs)
+            for labels, graph in zip(self.labels, (self.a, self.b), strict=True)
         ]
         return [self.numbered(weight, found[0][rounds], found[1][rounds]) for rounds in (1, 3)]
 
@@ -133,7 +124,7 @@ def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -
         parts = zip(ends_a, ends_a[1:], ends_b, ends_b[1:], strict=False)
         return [pair for x, y, u, v in parts for pair in best_path(likeness, before[x:y], after[u:v])]
     near = likeness.among(after)
-    table = np.zeros((len(before) + 1, len(after) + 1), dtype=np.int64)
+    table = np.zeros((len(before) + 1, len(after) + 1), dtype=np.int32)
     for position, row in enumerate(before):
         above = table[position]
         reached = np.maximum(above[1:], above[:-1] + near.of_row(row))
@@ -141,7 +132,7 @@ def best_path(likeness: Likeness, before: Sequence[int], after: Sequence[int]) -
     return [(before[x], after[y]) for x, y in _trace(table)]
 
 
-def _trace(table: NDArray[np.int64]) -> list[tuple[int, int]]:
+def _trace(table: NDArray[np.int32]) -> list[tuple[int, int]]:
     """Return the pairs that lead to the last cell of `table`; among equals those that come first."""
     x, y = table.shape[0] - 1, table.shape[1] - 1
     pairs = []

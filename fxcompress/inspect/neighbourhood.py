@@ -6,7 +6,7 @@ separately along the inputs and along the users and stopped after a few rounds, 
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 
 from fxcompress.inspect.rows import Row
 
@@ -51,6 +51,11 @@ def shapes(row: Row) -> Hashable:
 def contents(row: Row) -> Hashable:
     """Return the digests of the parameters of a row."""
     return tuple(parameter.digest for parameter in row.parameters)
+
+
+def labels_of(rows: tuple[Row, ...], known: Mapping[int, int], describe: Callable[[Row], Hashable]) -> list[Hashable]:
+    """Return what every row shows of itself: its pair where that is `known`, else what `describe` says."""
+    return [("pair", known[position]) if position in known else describe(row) for position, row in enumerate(rows)]
 
 
 def hashes(

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from fxcompress.inspect.neighbourhood import contents, literals, shapes
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.alignment import Graph, Pairs
+from fxcompress.inspect.pairing import Graph, Pairs
 
 # Equal calls in a row that a free row may pass.
 MOST_STEPS = 8
@@ -118,9 +115,9 @@ def _differences(here: Side, there: Side, rows: Iterable[int]) -> int:
         if row in there.partner:
             partner = there.partner[row]
             given, found = there.graph.inputs[row], here.graph.inputs[partner]
-            count += abs(len(given) - len(found)) + (
-                contents(there.graph.rows[row]) != contents(here.graph.rows[partner])
-            )
+            count += abs(len(given) - len(found))
+            count += contents(there.graph.rows[row]) != contents(here.graph.rows[partner])
+            count += there.graph.paths[row] != here.graph.paths[partner]
             count += sum(not _same(here, there, y, x) for x, y in zip(given, found, strict=False))
     return count
 

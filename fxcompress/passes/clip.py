@@ -19,6 +19,8 @@ class Clip(Pass):
     The range is absolute, `clip{limit=2.5}`, or counted in standard deviations of each weight tensor,
     `clip{deviations=4}`; where both are given, the narrower holds. Outliers cut off make the steps of a later
     quantization smaller.
+
+    `details`: `clipped` maps each weight to the number of its elements that were outside.
     """
 
     name = "clip"
@@ -28,15 +30,22 @@ class Clip(Pass):
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to clip; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     clipped = statistic("weights that were outside the range")
+    weights = statistic("weights looked at")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         if self.limit is None and self.deviations is None:
             raise PassFailed("no range is given", hint="clip{limit=...} or clip{deviations=...}")
+        counts: dict[str, int] = {}
         with torch.no_grad():
             for weight in selected_weights(module, context, self.targets, self.ignore):
                 bound = self._bound(weight.tensor)
-                context.record(clipped=int((weight.tensor.abs() > bound).sum()))
+                if bound == 0:
+                    context.note(f"{weight.path}: left alone, its weights are all the same")
+                    continue
+                counts[weight.path] = int((weight.tensor.abs() > bound).sum())
+                context.record(clipped=counts[weight.path], weights=weight.tensor.numel())
                 weight.tensor.clamp_(-bound, bound)
+        context.details["clipped"] = counts
         return module
 
     def _bound(self, tensor: torch.Tensor) -> float:

@@ -8,15 +8,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, statistic
-from fxcompress.graph.nodes import argument, calls, drop_unused, read_tensors, tensor_of
-from fxcompress.passes.batch_norm import (
-    Fold,
-    affine_of,
-    fold_into_consumer,
-    fold_into_producer,
-    fold_with_consumer,
-    fold_with_producer,
-)
+from fxcompress.graph.nodes import argument, calls, drop_unused
+from fxcompress.passes.batch_norm import Fold, affine_of, fold_after, fold_before, perform
 from fxcompress.text import listing
 
 aten = torch.ops.aten
@@ -43,43 +36,38 @@ class FoldBatchNorm(Pass):
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         own: set[str] = set()
         folded: dict[str, str] = {}
-        # One that is folded may bring the next one beside a convolution.
-        while True:
-            obstacles = {}
+        progress = True
+        while progress:
+            # One that is folded may bring another one beside a layer.
+            progress, kept = False, {}
             for norm in calls(module.graph, aten.batch_norm):
                 paths, name = own_paths(norm), norm.name
-                found = fold(module, norm)
-                if isinstance(found, str):
-                    obstacles[name] = found
+                outcome = fold(module, norm)
+                if isinstance(outcome, str):
+                    kept[name] = outcome
                 else:
-                    folded[name] = str(found.weight.target)
+                    folded[name], progress = outcome.path, True
                     own |= paths
-            if len(folded) == context.statistics.get("folded", 0):
-                break
-            context.record(folded=len(folded) - context.statistics.get("folded", 0))
-        context.record(kept=len(obstacles))
-        context.details.update(folded=folded, kept=obstacles)
-        for why in dict.fromkeys(obstacles.values()):
-            names = [f"%{name}" for name, reason in obstacles.items() if reason == why]
-            context.note(f"{listing(names)}: not folded: {why}")
+        context.record(folded=len(folded), kept=len(kept))
+        context.details.update(folded=folded, kept=kept)
+        for why in dict.fromkeys(kept.values()):
+            names = [f"%{name}" for name, reason in kept.items() if reason == why]
+            context.note(f"{listing(names)}: not folded, {why}")
         drop_norms(module, own)
         return module
 
 
 def fold(module: GraphModule, norm: Node) -> Fold | str:
-    """Fold `norm` into a neighbour and return where it went, or return why it stays."""
+    """Fold `norm` into a neighbour and return what that became, or return why it stays."""
     affine = affine_of(module, norm)
     if isinstance(affine, str):
         return affine
-    before = fold_with_producer(module, norm, affine)
-    if isinstance(before, Fold):
-        fold_into_producer(module, norm, affine, before)
-        return before
-    after = fold_with_consumer(module, norm, affine)
-    if isinstance(after, Fold):
-        fold_into_consumer(module, norm, affine, after)
-        return after
-    return f"{before}; {after}"
+    before = fold_before(module, norm, affine)
+    after = fold_after(module, norm, affine) if isinstance(before, str) else before
+    if isinstance(after, str):
+        return f"{before}; {after}"
+    perform(module, norm, after)
+    return after
 
 
 def own_paths(norm: Node) -> set[str]:
@@ -91,5 +79,5 @@ def own_paths(norm: Node) -> set[str]:
 def drop_norms(module: GraphModule, paths: set[str]) -> None:
     """Remove the tensors of folded batch norms that nothing reads any more, and the counters beside them."""
     gone = drop_unused(module, paths)
-    counters = {f"{path.rpartition('.')[0]}.num_batches_tracked".lstrip(".") for path in gone if path.endswith("running_mean")}
-    drop_unused(module, counters)
+    owners = [path.rpartition(".")[0] for path in gone if path.endswith("running_mean")]
+    drop_unused(module, [f"{owner}.num_batches_tracked".lstrip(".") for owner in owners])

@@ -2,141 +2,173 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.fx.node import map_arg
 
 from fxcompress.contract import Pass, PassContext, at_least, option, statistic
-from fxcompress.graph.module import training_flag
-from fxcompress.graph.nodes import add_tensor, attribute, drop_unused, rename_tensor, tensor_of
+from fxcompress.graph.nodes import add_tensor, drop_unused, is_persistent, set_tensor, tensor_of
+from fxcompress.passes.constants import (
+    Constant,
+    Expressions,
+    computed,
+    constant_nodes,
+    frontier,
+    read_without,
+    tensor_inputs,
+)
 
 
 @dataclass(frozen=True)
 class FoldConstants(Pass):
     """Compute what depends on stored tensors alone, and store the results.
 
-    Weight standardisation becomes a plain weight, so that later passes find it. A result takes the name of the parameter
-    that it is computed from, where it is the only one and has the same shape, and is trainable where that was. Dequantize
-    nodes stay, since folding them would undo the compression, and so do bare views, which cost nothing.
+    Weight standardisation becomes a plain weight, so that later passes find it. A result takes the name of the
+    parameter that it is computed from, where one of the same shape is read nowhere else; other results get a name of
+    their own, `NAME_folded`, or that of the parametrization that computed them. A result is trainable where gradients reached a parameter through it, and trains as it is
+    stored.
+
+    What stays: dequantize nodes, since folding them would undo the compression; bare views, which cost nothing; random
+    numbers, and what is in memory that the graph writes into; results that are `growth` larger than what they replace;
+    results of a trainable parameter that is read elsewhere too, since the two would be trained apart.
+
+    `details`: `folded` maps the node of each result to the path where it is stored.
     """
 
     name = "fold-constants"
     fidelity = "exact"
-    growth: int = option(1 << 20, help="leave results that are larger by more bytes than what they replace", check=at_least(0))
+    growth: int = option(1 << 20, help="most bytes by which a result may exceed what it replaces", check=at_least(0))
     folded = statistic("results stored")
     nodes = statistic("nodes removed")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
-        before = len(module.graph.nodes)
-        for node in frontier(module):
-            sources = stored_sources(node)
-            value = compute(module, node)
-            grown = num_bytes(value) - sum(num_bytes(tensor_of(module, source)) for source in sources)
-            if grown > self.growth:
-                context.note(f"%{node.name} is left alone: storing it takes {grown:,} bytes more than what it is made of")
-                continue
-            store(module, node, value, sources)
-            context.record(folded=1)
-        drop_unused(module)
-        context.record(nodes=before - len(module.graph.nodes))
+        before = [node for node in module.graph.nodes if node.op == "call_function"]
+        chosen = self._choose(module, context)
+        paths = store(module, chosen)
+        drop_unused(module, {str(source.target) for one in chosen for source in one.sources})
+        after = set(module.graph.nodes)
+        context.record(folded=len(chosen), nodes=sum(node not in after for node in before))
+        context.details["folded"] = paths
         return module
 
-
-def frontier(module: GraphModule) -> list[Node]:
-    """Return the constant calls that something not constant reads, and that do more than look at a stored tensor."""
-    constant: set[Node] = set()
-    for node in module.graph.nodes:
-        if node.op == "get_attr" and tensor_of(module, node) is not None:
-            constant.add(node)
-        elif is_foldable(node) and all(source in constant for source in node.all_input_nodes):
-            constant.add(node)
-    ends = [node for node in constant if node.op == "call_function" and any(user not in constant for user in node.users)]
-    return [node for node in module.graph.nodes if node in ends and gives_tensor(node) and not is_view_of_stored(node)]
-
-
-def is_foldable(node: Node) -> bool:
-    """Whether a call gives the same each time, changes nothing, and is no dequantize node."""
-    if node.op != "call_function" or not isinstance(node.target, torch._ops.OpOverload):
-        return False
-    schema, tags = node.target._schema, node.target.tags
-    return (
-        not schema.is_mutable
-        and torch.Tag.nondeterministic_seeded not in tags
-        and training_flag(node) is None
-        and not (node.target.namespace == "quantized_decomposed" and schema.name.split("::")[1].startswith("dequantize"))
-    )
-
-
-def gives_tensor(node: Node) -> bool:
-    return isinstance(node.meta.get("val"), torch.Tensor)
-
-
-def is_view_of_stored(node: Node) -> bool:
-    """Whether `node` reaches a stored tensor through views only."""
-    while node.op == "call_function":
-        schema = node.target._schema  # type: ignore[union-attr]
-        viewed = [i for i, argument in enumerate(schema.arguments) if argument.alias_info is not None]
-        if not viewed or not isinstance(node.args[viewed[0]], Node):
-            return False
-        node = node.args[viewed[0]]  # type: ignore[assignment]
-    return node.op == "get_attr"
+    def _choose(self, module: GraphModule, context: PassContext) -> list[Constant]:
+        """Return the results that are worth storing, in the order of the graph."""
+        constant = constant_nodes(module)
+        ends = frontier(module.graph, constant)
+        read = read_without(module, ends)
+        chosen: dict[Node, Constant] = {}
+        looked_at: set[Node] = set()
+        replaced: set[int] = set()
+        waiting = list(reversed(ends))
+        while waiting:
+            node = waiting.pop()
+            if node in looked_at:
+                continue
+            looked_at.add(node)
+            found = computed(module, node, ends)
+            if found.is_view or found.value.numel() == 0:
+                continue
+            gone = {id(one): one.nbytes for one in tensors_of(module, found) if id(one) not in read | replaced}
+            grown = found.value.nbytes - sum(gone.values())
+            if found.repeats or grown > self.growth:
+                if not found.repeats:
+                    context.note(f"%{node.name}: left alone, it takes {grown:,} bytes more than what it is made of")
+                waiting += reversed(tensor_inputs(node))
+                continue
+            replaced |= set(gone)
+            chosen[node] = found
+        return without_shared(module, [chosen[node] for node in sorted(chosen)], context)
 
 
-def stored_sources(node: Node) -> list[Node]:
-    """Return the `get_attr` nodes that `node` is computed from, one for each name, in the order of the graph."""
-    seen: dict[Node, None] = {}
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if one not in seen:
-            seen[one] = None
-            waiting += one.all_input_nodes
-    named = {str(one.target): one for one in seen if one.op == "get_attr"}
-    return [one for one in node.graph.nodes if one in named.values()]
+def tensors_of(module: GraphModule, constant: Constant) -> list[torch.Tensor]:
+    """Return the stored tensors that `constant` is computed from, tied ones once."""
+    found = {id(tensor): tensor for one in constant.sources if (tensor := tensor_of(module, one)) is not None}
+    return list(found.values())
 
 
-def compute(module: GraphModule, node: Node) -> torch.Tensor:
-    """Return the value of a node that depends on stored tensors alone."""
-    values: dict[Node, object] = {}
+def without_shared(module: GraphModule, chosen: list[Constant], context: PassContext) -> list[Constant]:
+    """Return `chosen` without the results of trainable parameters that are read elsewhere too."""
+    while True:
+        read = read_without(module, (one.node for one in chosen))
+        shared = [
+            one
+            for one in chosen
+            if one.trainable and any(tensor.requires_grad and id(tensor) in read for tensor in tensors_of(module, one))
+        ]
+        if not shared:
+            return chosen
+        for one in shared:
+            context.note(f"%{one.node.name}: left alone, a parameter that it is computed from is read elsewhere too")
+        chosen = [one for one in chosen if one not in shared]
 
-    def value_of(one: Node) -> object:
-        if one not in values:
-            if one.op == "get_attr":
-                values[one] = tensor_of(module, one)
+
+def store(module: GraphModule, chosen: list[Constant]) -> dict[str, str]:
+    """Let stored tensors stand for the nodes of `chosen`; return the path for every node.
+
+    Nodes that compute the same of the same tensors share one, so that what was tied stays tied.
+    """
+    read = read_without(module, (one.node for one in chosen))
+    expressions = Expressions(module)
+    numbers = [expressions.number(one.node) for one in chosen]
+    stored: dict[int, Node] = {}
+    paths: dict[str, str] = {}
+    for one, number in zip(chosen, numbers, strict=True):
+        if number not in stored:
+            heir = predecessor(module, one, read)
+            name = plain_name(one)
+            if heir is None or name is not None:
+                stored[number] = add(module, one, name or own_name(module, one))
             else:
-                args, kwargs = map_arg((one.args, dict(one.kwargs)), value_of)
-                values[one] = one.target(*args, **kwargs)  # type: ignore[operator]
-        return values[one]
-
-    with torch.no_grad():
-        found = value_of(node)
-    assert isinstance(found, torch.Tensor)
-    return found.detach().clone(memory_format=torch.contiguous_format)
+                stored[number] = take_over(module, one, heir)
+            read.add(id(tensor_of(module, stored[number])))
+        one.node.replace_all_uses_with(stored[number])
+        paths[one.node.name] = str(stored[number].target)
+    return paths
 
 
-def num_bytes(tensor: torch.Tensor | None) -> int:
-    return 0 if tensor is None else tensor.numel() * tensor.element_size()
+def predecessor(module: GraphModule, constant: Constant, read: set[int]) -> Node | None:
+    """Return the only parameter of the result's shape that nothing else reads, whose name it takes."""
+    fitting = {
+        id(tensor): source
+        for source in constant.sources
+        if isinstance(tensor := tensor_of(module, source), torch.nn.Parameter)
+        and tensor.shape == constant.value.shape
+        and id(tensor) not in read
+    }
+    floating = constant.value.is_floating_point() or constant.value.is_complex()
+    return next(iter(fitting.values())) if len(fitting) == 1 and floating else None
 
 
-def store(module: GraphModule, node: Node, value: torch.Tensor, sources: list[Node]) -> None:
-    """Let a stored tensor stand for `node`, under the name of its only parameter where that is free to change."""
-    parameters = [source for source in sources if isinstance(tensor_of(module, source), torch.nn.Parameter)]
-    trainable = any(tensor_of(module, source).requires_grad for source in parameters)  # type: ignore[union-attr]
-    path = str(parameters[0].target) if len(parameters) == 1 else f"folded_{node.name}"
-    wanted = torch.nn.Parameter(value, requires_grad=trainable) if parameters and value.is_floating_point() else value
-    stored = add_tensor(module, path, wanted, node)
-    stored.meta["val"] = node.meta["val"]
-    node.replace_all_uses_with(stored)
-    module.graph.erase_node(node)
-    if len(parameters) == 1 and not still_read(module, parameters[0]):
-        rename_tensor(module, str(stored.target), path)
+def take_over(module: GraphModule, constant: Constant, source: Node) -> Node:
+    """Put the result in the place of the parameter that `source` reads, under all of its names."""
+    set_tensor(module, str(source.target), torch.nn.Parameter(constant.value, requires_grad=constant.trainable))
+    source.meta["val"] = constant.node.meta["val"]
+    return source
 
 
-def still_read(module: GraphModule, source: Node) -> bool:
-    """Whether anything reads the tensor of `source` once dead nodes are gone, under whatever name."""
-    module.graph.eliminate_dead_code()
-    tensor = attribute(module, str(source.target))
-    alive = module.graph.find_nodes(op="get_attr")
-    return any(tensor_of(module, one) is tensor for one in alive)
+def plain_name(constant: Constant) -> str | None:
+    """Return `linear.weight` for what `torch.nn.utils.parametrizations` computes under that name, else None."""
+    paths = [str(source.target) for source in constant.sources]
+    found = {re.sub(r"(^|\.)parametrizations\.(\w+)\.(original\d*|\d+\..*)$", r"\1\2", path) for path in paths}
+    return found.pop() if len(found) == 1 and not found & set(paths) else None
+
+
+def own_name(module: GraphModule, constant: Constant) -> str:
+    """Return a name after the first parameter that the result is made of, after a buffer where there is none."""
+    parameters = [one for one in constant.sources if isinstance(tensor_of(module, one), torch.nn.Parameter)]
+    named = [*parameters, *constant.sources]
+    return f"{named[0].target}_folded" if named else f"folded_{constant.node.name}"
+
+
+def add(module: GraphModule, constant: Constant, name: str) -> Node:
+    """Put the result under a free name like `name`: a parameter if it is made of one, else a buffer."""
+    made, tensors = constant.value, tensors_of(module, constant)
+    floating = made.is_floating_point() or made.is_complex()
+    if floating and any(isinstance(tensor, torch.nn.Parameter) for tensor in tensors):
+        made = torch.nn.Parameter(made, requires_grad=constant.trainable)
+    persistent = any(is_persistent(module, str(source.target)) for source in constant.sources)
+    node = add_tensor(module, name, made, constant.node, persistent=persistent)
+    node.meta["val"] = constant.node.meta["val"]
+    return node

@@ -17,12 +17,17 @@ from fxcompress.passes.weights import Weight, selected_weights
 class Mask(Pass):
     """Set the smallest weights to zero.
 
-    `sparsity` is the share of each tensor (scope `local`) or of all weights together (scope `global`) that becomes zero;
-    it is met to the weight. `threshold` instead sets every weight of a smaller magnitude to zero. The weights that were
-    zero before count as the smallest. Shapes stay as they are.
+    `sparsity` is the share of each tensor (scope `local`) or of all weights together (scope `global`) that becomes
+    zero; it is met to the weight. `threshold` instead sets every weight of a smaller magnitude to zero. The weights
+    that were zero before count as the smallest. Shapes stay as they are.
+
+    Embeddings are left alone unless `targets` name them, tied ones too: their rows are looked up and not summed, so
+    that each small weight counts by itself. Biases are never masked.
 
     Magnitude as the measure of a weight: Han et al., Learning both weights and connections for efficient neural
     networks, 2015.
+
+    `details`: `masked` maps each weight to the number of its elements that are zero afterwards.
     """
 
     name = "mask"
@@ -33,14 +38,20 @@ class Mask(Pass):
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to mask; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     zeroed = statistic("weights set to zero")
+    zeros = statistic("weights that are zero afterwards")
     weights = statistic("weights looked at")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
-        weights = selected_weights(module, context, self.targets, self.ignore)
+        weights = selected_weights(module, context, self.targets, self.ignore, embeddings=False)
+        masked: dict[str, int] = {}
         with torch.no_grad():
             for weight, dropped in zip(weights, self._dropped(weights), strict=True):
-                context.record(zeroed=int((dropped & (weight.tensor != 0)).sum()), weights=weight.tensor.numel())
+                before = int(weight.tensor.count_nonzero())
                 weight.tensor.masked_fill_(dropped, 0)
+                after, size = int(weight.tensor.count_nonzero()), weight.tensor.numel()
+                masked[weight.path] = size - after
+                context.record(zeroed=before - after, zeros=size - after, weights=size)
+        context.details["masked"] = masked
         return module
 
     def _dropped(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
@@ -48,16 +59,31 @@ class Mask(Pass):
         magnitudes = [weight.tensor.detach().abs() for weight in weights]
         if self.threshold is not None:
             return [magnitude < self.threshold for magnitude in magnitudes]
-        if self.scope == "local" or not magnitudes:
-            return [smallest(magnitude.flatten(), self.sparsity).view_as(magnitude) for magnitude in magnitudes]
-        together = smallest(torch.cat([magnitude.flatten().float() for magnitude in magnitudes]), self.sparsity)
-        parts = together.split([magnitude.numel() for magnitude in magnitudes])
-        return [part.view_as(magnitude) for part, magnitude in zip(parts, magnitudes, strict=True)]
+        if self.scope == "local":
+            return [smallest(magnitude, self.sparsity) for magnitude in magnitudes]
+        return smallest_together(magnitudes, self.sparsity)
 
 
 def smallest(magnitudes: torch.Tensor, share: float) -> torch.Tensor:
-    """Return a boolean vector, true at the `round(share * n)` smallest of n values; of equals the first."""
-    count = round(share * magnitudes.numel())
-    found = torch.zeros_like(magnitudes, dtype=torch.bool)
-    found[magnitudes.argsort(stable=True)[:count]] = True
-    return found
+    """Return a boolean tensor, true at the `round(share * n)` smallest of n values; of equals the first."""
+    flat = magnitudes.flatten()
+    # Neither half format can be ordered on every device; both are exact in float32.
+    flat = flat if flat.dtype == torch.float64 else flat.float()
+    count = round(share * flat.numel())
+    if count == 0:
+        return torch.zeros_like(magnitudes, dtype=torch.bool)
+    last = flat.kthvalue(count).values
+    found = flat < last
+    equal = (flat == last).nonzero().flatten()
+    found[equal[: count - int(found.sum())]] = True
+    return found.view_as(magnitudes)
+
+
+def smallest_together(magnitudes: Sequence[torch.Tensor], share: float) -> list[torch.Tensor]:
+    """Return `smallest` over the values of all tensors, cut into their shapes."""
+    if not magnitudes:
+        return []
+    wide = torch.float64 if any(one.dtype == torch.float64 for one in magnitudes) else torch.float32
+    together = smallest(torch.cat([one.flatten().to(wide) for one in magnitudes]), share)
+    parts = together.split([one.numel() for one in magnitudes])
+    return [part.view_as(one) for part, one in zip(parts, magnitudes, strict=True)]

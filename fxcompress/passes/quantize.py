@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, option, statistic
-from fxcompress.graph.nodes import add_tensor, set_tensor
+from fxcompress.errors import PassFailed
+from fxcompress.graph.nodes import add_tensor, readers_of, set_tensor
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.passes.weights import Weight, selected_weights
 
@@ -22,7 +23,10 @@ class Quantize(Pass):
 
     Scheme `w8a16`: 8-bit integers, symmetric around zero, one scale for each output channel (each row of an embedding);
     activations stay as they are. The integers keep the name of the weight, the scales stand beside it as `NAME_scale`.
-    A tied weight is quantized once and stays tied.
+    A tied weight is quantized once and stays tied. The largest error of a weight is half of its scale. In training the
+    integers are fixed, and what is left in floats (biases, norms) learns around them.
+
+    `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale`.
     """
 
     name = "quantize"
@@ -32,39 +36,69 @@ class Quantize(Pass):
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     tensors = statistic("weight tensors quantized")
     weights = statistic("weights quantized")
+    saved = statistic("bytes saved")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
+        quantized: dict[str, dict[str, object]] = {}
         for weight in selected_weights(module, context, self.targets, self.ignore):
-            context.record(tensors=1, weights=weight.tensor.numel())
-            insert_dequantize(module, weight)
+            if any(writes(reader) for reader in readers_of(module, weight.tensor)):
+                context.note(f"{weight.path}: left alone, the graph writes into it")
+                continue
+            scale = channel_scale(weight)
+            place = insert_dequantize(module, weight, scale)
+            set_tensor(module, weight.path, integers_of(weight, scale))
+            quantized[weight.path] = {"bits": 8, "axis": weight.output_axis, "scale": place}
+            saved = weight.tensor.nbytes - weight.tensor.numel() - scale.nbytes
+            context.record(tensors=1, weights=weight.tensor.numel(), saved=saved)
+        context.details["quantized"] = quantized
         return module
 
 
-def insert_dequantize(module: GraphModule, weight: Weight) -> None:
-    """Store `weight` as int8 with a scale for each channel, and let every node that read it read a dequantize node."""
-    axis = weight.output_axis
-    scale = channel_scale(weight.tensor, axis)
-    shape = [-1 if dim == axis else 1 for dim in range(weight.tensor.dim())]
-    rounded = torch.round(weight.tensor.detach().float() / scale.view(shape))
-    integers = rounded.clamp(QUANT_MIN, QUANT_MAX).to(torch.int8)
-    first = next(iter(weight.sources[0].users))
+def writes(node: Node) -> bool:
+    """Whether `node` writes into one of its arguments."""
+    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
+
+
+def channel_scale(weight: Weight) -> torch.Tensor:
+    """Return the float32 vector of scales that maps the largest magnitude of each output channel to 127.
+
+    A channel of zeros has scale 1.
+
+    Raises:
+        PassFailed: a weight is not finite in float32.
+    """
+    others = [dim for dim in range(weight.tensor.dim()) if dim != weight.output_axis]
+    largest = weight.tensor.detach().float().abs().amax(dim=others)
+    if not largest.isfinite().all():
+        raise PassFailed(f"{weight.path} holds numbers that are not finite", weight.readers[0])
+    scale = largest / QUANT_MAX
+    return torch.where(scale > 0, scale, torch.ones_like(scale))
+
+
+def integers_of(weight: Weight, scale: torch.Tensor) -> torch.Tensor:
+    """Return the weight in steps of its scales, rounded half to even, as int8."""
+    shape = [-1 if dim == weight.output_axis else 1 for dim in range(weight.tensor.dim())]
+    steps = weight.tensor.detach().double() / scale.double().view(shape)
+    return steps.round().clamp(QUANT_MIN, QUANT_MAX).to(torch.int8)
+
+
+def insert_dequantize(module: GraphModule, weight: Weight, scale: torch.Tensor) -> str:
+    """Let the nodes that read `weight` read a dequantize node, put just before them; return the path of the scale."""
+    first = min(user for source in weight.sources for user in source.users)
     scales = add_tensor(module, f"{weight.path}_scale", scale, first)
     for source in weight.sources:
-        with module.graph.inserting_after(scales if source is weight.sources[0] else source):
+        reader = min(source.users)
+        with module.graph.inserting_before(reader):
             dequantized = module.graph.create_node(
                 "call_function",
                 quantized_decomposed().dequantize_per_channel.default,
-                (source, scales, None, axis, QUANT_MIN, QUANT_MAX, torch.int8),
+                (source, scales, None, weight.output_axis, QUANT_MIN, QUANT_MAX, torch.int8),
                 {"out_dtype": weight.tensor.dtype},
                 name=f"{source.name}_dequantized",
             )
-        dequantized.meta["nn_module_stack"] = first.meta.get("nn_module_stack", {})
-        source.replace_all_uses_with(dequantized, delete_user_cb=lambda user, own=dequantized: user is not own)
-    set_tensor(module, weight.path, integers)
-
-
-def channel_scale(tensor: torch.Tensor, axis: int) -> torch.Tensor:
-    """Return the float32 vector of scales that maps the largest magnitude of each slice along `axis` to 127."""
-    others = [dim for dim in range(tensor.dim()) if dim != axis]
-    largest = tensor.detach().float().abs().amax(dim=others)
-    return torch.where(largest > 0, largest / QUANT_MAX, torch.ones_like(largest))
+        if "nn_module_stack" in reader.meta:
+            dequantized.meta["nn_module_stack"] = reader.meta["nn_module_stack"]
+        dequantized.meta["val"] = source.meta["val"]
+        for user in [user for user in source.users if user is not dequantized]:
+            user.replace_input_with(source, dequantized)
+    return str(scales.target)

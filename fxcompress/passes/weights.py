@@ -1,86 +1,200 @@
-"""The weights of a graph: which tensors linears, convolutions and embeddings multiply with, and who reads them."""
+"""The weights of a graph: which stored tensors the layers multiply with or look up, and who reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import operator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import argument, is_call, tensor_of
+from fxcompress.graph.nodes import argument, is_call, readers_of, tensor_of
+from fxcompress.passes.rearranging import moved_axis, rearranged
+from fxcompress.text import listing
 
 aten = torch.ops.aten
 
 CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
 TRANSPOSED_CONVOLUTIONS = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 LINEAR = (aten.linear,)
-EMBEDDINGS = (aten.embedding,)
-WEIGHTED = (*LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS, *EMBEDDINGS)
+EMBEDDINGS = (aten.embedding, aten.embedding_bag)
+RECURRENT = (aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
+
+# For every layer: the arguments that hold its weights, and the axis of a weight that is the output's.
+_WEIGHTS: dict[Any, tuple[tuple[str, int], ...]] = {
+    **dict.fromkeys((*LINEAR, *CONVOLUTIONS, *EMBEDDINGS, aten.bilinear), (("weight", 0),)),
+    **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, (("weight", 1),)),
+    **dict.fromkeys(RECURRENT, (("params", 0),)),
+    aten.addmm: (("mat1", 0), ("mat2", 1)),
+    aten.mm: (("self", 0), ("mat2", 1)),
+    aten.matmul: (("self", 0), ("other", 1)),
+}
+_PRODUCTS = (aten.addmm, aten.mm, aten.matmul)
+_PARTS = (aten.chunk, aten.split, aten.split_with_sizes, aten.slice, aten.narrow, operator.getitem)
 
 
 @dataclass(frozen=True)
 class Weight:
-    """A stored weight and the calls that multiply with it; a tied weight is one, whatever its names.
+    """A stored weight and the layers that use it; a tied weight is one, whatever its names.
 
     Attributes:
-        path: the name of the first node that reads it.
+        path: the name under which the first layer reads it.
         tensor: the tensor itself, floating.
-        readers: the calls, in the order of the graph.
-        sources: the `get_attr` nodes.
+        readers: the layers among those asked for, in the order of the graph.
+        sources: the `get_attr` nodes that give it, in the order of the graph.
+        output_axis: the axis of output channels; that of rows for an embedding.
     """
 
     path: str
     tensor: torch.Tensor
     readers: tuple[Node, ...]
     sources: tuple[Node, ...]
+    output_axis: int
 
     @property
-    def output_axis(self) -> int:
-        """The axis of output channels; that of rows for an embedding."""
-        return 1 if is_call(self.readers[0], *TRANSPOSED_CONVOLUTIONS) else 0
+    def embeds(self) -> bool:
+        """Whether an embedding looks up its rows."""
+        users = {user for source in self.sources for user in source.users}
+        return any(is_call(user, *EMBEDDINGS) for user in (*self.readers, *users))
 
 
-def weight_argument(node: Node) -> Node | None:
-    """Return the node that gives the weight of a linear, convolution or embedding, None for any other call."""
-    found = argument(node, "weight") if is_call(node, *WEIGHTED) else None
-    return found if isinstance(found, Node) else None
+@dataclass(frozen=True)
+class Use:
+    """One operand of a layer that is a weight by its place: `given` is the node that gives it."""
+
+    layer: Node
+    given: Node
+    output_axis: int
+
+
+def uses_of(node: Node) -> Iterator[Use]:
+    """Yield the operands of a layer that hold its weights; none for other calls.
+
+    Of a product of matrices an operand is one if it is a stored matrix, and of a recurrent layer the matrices among its
+    parameters are.
+    """
+    for name, axis in next((rows for packet, rows in _WEIGHTS.items() if is_call(node, packet)), ()):
+        operands = argument(node, name)
+        for given in operands if isinstance(operands, list | tuple) else (operands,):
+            if not isinstance(given, Node):
+                continue
+            matrix = isinstance(given.meta.get("val"), torch.Tensor) and given.meta["val"].dim() == 2
+            if matrix or not is_call(node, *_PRODUCTS, *RECURRENT):
+                yield Use(node, given, axis)
+
+
+def stored_behind(node: Node) -> list[Node]:
+    """Return the nodes from a `get_attr` node to `node` if there are only views and parts between; else nothing."""
+    chain = [node]
+    while chain[-1].op != "get_attr":
+        last = chain[-1]
+        if rearranged(last) is None and not is_call(last, *_PARTS):
+            return []
+        chain.append(last.args[0])  # type: ignore[arg-type]
+    return chain[::-1]
+
+
+def stored_axis(chain: list[Node], axis: int) -> int:
+    """Return the axis of the stored tensor that comes out as `axis` at the end of `chain`; 0 where none does."""
+    for start in range(chain[0].meta["val"].dim()):
+        place: int | None = start
+        for node in chain[1:]:
+            if place is not None and not is_call(node, *_PARTS):
+                place = moved_axis(node, place)
+        if place == axis:
+            return start
+    return 0
 
 
 def weights_of(module: GraphModule, nodes: Iterable[Node]) -> list[Weight]:
-    """Return the stored floating weights that the calls among `nodes` multiply with, in the order of the graph."""
-    grouped: dict[int, list[Node]] = {}
-    tensors: dict[int, torch.Tensor] = {}
-    for node in nodes:
-        tensor = tensor_of(module, weight_argument(node))
+    """Return the stored floating weights of the layers among `nodes`, in the order of the graph."""
+    grouped: dict[int, list[tuple[Use, list[Node]]]] = {}
+    for use in (use for node in nodes for use in uses_of(node)):
+        chain = stored_behind(use.given)
+        tensor = tensor_of(module, chain[0]) if chain else None
         if tensor is not None and tensor.is_floating_point():
-            grouped.setdefault(id(tensor), []).append(node)
-            tensors[id(tensor)] = tensor
-    found = []
-    for key, readers in grouped.items():
-        sources = tuple(dict.fromkeys(argument(reader, "weight") for reader in readers))
-        found.append(Weight(str(sources[0].target), tensors[key], tuple(readers), sources))
-    return found
+            grouped.setdefault(id(tensor), []).append((use, chain))
+    return [_weight(module, uses) for uses in grouped.values()]
+
+
+def _weight(module: GraphModule, uses: list[tuple[Use, list[Node]]]) -> Weight:
+    first, chain = uses[0]
+    tensor = tensor_of(module, chain[0])
+    assert tensor is not None
+    readers = tuple(dict.fromkeys(use.layer for use, _ in uses))
+    sources = tuple(node for node in module.graph.find_nodes(op="get_attr") if tensor_of(module, node) is tensor)
+    return Weight(str(chain[0].target), tensor, readers, sources, stored_axis(chain, first.output_axis))
 
 
 def selected_weights(
-    module: GraphModule, context: PassContext, targets: tuple[str, ...], ignore: tuple[str, ...]
+    module: GraphModule,
+    context: PassContext,
+    targets: tuple[str, ...],
+    ignore: tuple[str, ...],
+    *,
+    embeddings: bool = True,
 ) -> list[Weight]:
     """Return the stored weights that `targets` mean and `ignore` does not.
 
-    Weights that the graph computes, from other tensors or by dequantizing, are named in a note.
+    Buffers, and embeddings where `embeddings` is off, are among them only where there are `targets`. A weight that
+    one of several layers shares with an ignored one is left alone. What is left alone is named in a note.
 
     Raises:
-        PassFailed: a pattern matches nothing, or only calls without a weight.
+        PassFailed: a pattern matches nothing, or only calls without a stored weight.
     """
     nodes = context.select(module, targets, ignore)
-    found = weights_of(module, nodes)
-    stored = {reader for weight in found for reader in weight.readers}
-    for node in nodes:
-        if weight_argument(node) is not None and node not in stored:
-            context.note(f"%{node.name} is left alone: its weight is computed in the graph (fold-constants may store it)")
+    ignored = set(context.select(module, ignore)) if ignore else set()
+    found, left = [], _missing(nodes)
+    for weight in weights_of(module, nodes):
+        if ignored & readers_of(module, weight.tensor):
+            left[weight.path] = "an ignored layer shares it"
+        elif not targets and not isinstance(weight.tensor, torch.nn.Parameter):
+            left[weight.path] = "it is a buffer; targets may name it"
+        elif not targets and not embeddings and weight.embeds:
+            left[weight.path] = "it is an embedding; targets may name it"
+        else:
+            found.append(weight)
+    for why in dict.fromkeys(left.values()):
+        context.note(f"{listing([name for name, reason in left.items() if reason == why])}: left alone, {why}")
     if targets and not found:
         raise PassFailed(f"none of {', '.join(targets)} has a stored weight")
     return found
+
+
+def _missing(nodes: Iterable[Node]) -> dict[str, str]:
+    """Return the layers whose weight is neither stored nor computed from the inputs, and why."""
+    left = {}
+    for use in (use for node in nodes for use in uses_of(node)):
+        if stored_behind(use.given):
+            continue
+        behind = ancestors(use.given)
+        if any(node.op == "placeholder" for node in behind):
+            continue
+        if any(dequantizes(node) for node in behind):
+            left[f"%{use.layer.name}"] = "the weight is quantized already"
+        else:
+            left[f"%{use.layer.name}"] = "the weight is computed in the graph (fold-constants may store it)"
+    return left
+
+
+def ancestors(node: Node) -> set[Node]:
+    """Return `node` and all that it is computed from."""
+    found: set[Node] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if one not in found:
+            found.add(one)
+            waiting += one.all_input_nodes
+    return found
+
+
+def dequantizes(node: Node) -> bool:
+    """Whether `node` makes floats of stored integers."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name.split("::")[1].startswith(
+        "dequantize"
+    )

@@ -20,7 +20,6 @@ import torch
 from fxcompress.errors import ArtifactError
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.targets.json_text import short
-from fxcompress.text import nearest
 
 # One name a line would be nine hundred lines.
 _ATEN = frozenset(
@@ -129,21 +128,21 @@ _QUANTIZED_DECOMPOSED = frozenset(
 )
 
 # Python's own functions on sizes, as exported graphs call them.
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    f"{module}.{name}": getattr(source, name)
-    for module, source, names in (
-        (
-            "operator",
-            operator,
-            ("add", "sub", "mul", "floordiv", "truediv", "mod", "pow", "neg", "pos", "abs", "getitem"),
-        ),
-        ("operator", operator, ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "xor", "not_", "is_", "is_not")),
-        ("math", math, ("ceil", "floor", "trunc", "sqrt")),
-        ("torch", torch, ("sym_int", "sym_float", "sym_max", "sym_min", "sym_not", "sym_ite", "sym_sum", "_sym_sqrt")),
+_TABLE = tuple(
+    (f"{module.__name__}.{name}", getattr(module, name), arity)
+    for module, arity, names in (
+        (operator, 1, "neg pos abs not_"),
+        (operator, 2, "add sub mul floordiv truediv mod pow getitem eq ne lt le gt ge and_ or_ xor is_ is_not"),
+        (math, 1, "ceil floor trunc sqrt"),
+        (torch, 1, "sym_int sym_float sym_not sym_sum _sym_sqrt"),
+        (torch, 2, "sym_max sym_min"),
+        (torch, 3, "sym_ite"),
     )
-    for name in names
-}
-_NAMES = {function: name for name, function in _FUNCTIONS.items()}
+    for name in names.split()
+)
+_FUNCTIONS: dict[str, Callable[..., Any]] = {name: function for name, function, _ in _TABLE}
+_NAMES: dict[Callable[..., Any], str] = {function: name for name, function, _ in _TABLE}
+_ARITY: dict[Callable[..., Any], int] = {function: arity for _, function, arity in _TABLE}
 
 
 def function_text(target: Any, extra: frozenset[str] = frozenset()) -> str:
@@ -165,6 +164,11 @@ def function_text(target: Any, extra: frozenset[str] = frozenset()) -> str:
     return text
 
 
+def arity(function: Callable[..., Any]) -> int:
+    """Return how many arguments one of Python's own functions takes."""
+    return _ARITY[function]
+
+
 def resolve(text: str, extra: frozenset[str] = frozenset()) -> Callable[..., Any]:
     """Return the function of that name.
 
@@ -180,7 +184,7 @@ def resolve(text: str, extra: frozenset[str] = frozenset()) -> Callable[..., Any
     words = text.split(".")
     plain = len(words) == 3 and all(word.isascii() and word.isidentifier() for word in words)
     if not plain or not _allowed(words, extra):
-        raise ArtifactError(f"the function {short(text)} is not on the allow list{_nearest(text)}", hint=_TRUST)
+        raise ArtifactError(f"the function {short(text)} is not on the allow list", hint=_TRUST)
     return _overload(*words)
 
 
@@ -192,8 +196,8 @@ def _allowed(words: list[str], extra: frozenset[str]) -> bool:
     if namespace in extra or f"{namespace}.{name}" in extra:
         return namespace != "aten"
     if namespace == "aten":
-        # The in-place twin of an op is as harmless as the op.
-        return name in _ATEN or (name.endswith("_") and not name.endswith("__") and name[:-1] in _ATEN)
+        # The in-place twin of an op is as harmless as the op, but for the one that gives a tensor another geometry.
+        return name in _ATEN or (name[-1:] == "_" and name[:-1] in _ATEN and name != "as_strided_")
     if namespace == "quantized_decomposed":
         return name in _QUANTIZED_DECOMPOSED
     return namespace == "fxcompress" and not name.startswith("_")
@@ -215,9 +219,3 @@ def _overload(namespace: str, name: str, overload: str) -> torch._ops.OpOverload
     if not torch._C._dispatch_has_kernel(found.name()):
         raise ArtifactError(f"the overload {found} is one of TorchScript and is not on the allow list")
     return found
-
-
-def _nearest(text: str) -> str:
-    name = text.removeprefix("aten.").rsplit(".", 1)[0]
-    near = nearest(name[:80], _ATEN) if text.startswith("aten.") else None
-    return f" (the nearest that is: aten.{near})" if near else ""

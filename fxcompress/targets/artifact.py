@@ -126,6 +126,7 @@ def _prepare(
     stored, given = _with_inputs(stored, inputs)
     types, symbols = encode_input_types(module.graph)
     document = {
+        "fxcompress": _own_version(),
         "torch": torch.__version__,
         "pipeline": pipeline,
         "notes": list(notes),
@@ -177,6 +178,7 @@ def load_artifact(path: str | os.PathLike[str], *, allow: Iterable[str] = ()) ->
 
 _WAY_OUT = "the file is damaged or was not made by fxcompress; save it again from the model"
 _DOCUMENT: dict[str, type] = {
+    "fxcompress": str,
     "torch": str,
     "pipeline": str,
     "notes": list,

@@ -82,7 +82,7 @@ def read(path: Path) -> Content:
         header = _read_header(file, size)
         version, writer, text = _read_metadata(header)
         document, payloads = _read_document(text)
-        _check_header(header, text, payloads, writer, size)
+        _check_header(header, text, payloads, document.get("fxcompress"), size)
         tensors = {payload.name: _read_payload(file, payload) for payload in payloads}
     return Content(document, tensors, version, writer)
 
@@ -147,7 +147,7 @@ def _read_document(text: str) -> tuple[dict[str, Any], list[Payload]]:
     return document, payloads
 
 
-def _check_header(header: bytes, text: str, payloads: list[Payload], writer: str, size: int) -> None:
+def _check_header(header: bytes, text: str, payloads: list[Payload], writer: Any, size: int) -> None:
     total = 8 + len(header) + sum(payload.nbytes for payload in payloads)
     if total != size:
         raise ArtifactError(f"has {size:,} bytes where it should have {total:,}: cut short or added to", hint=_DAMAGED)

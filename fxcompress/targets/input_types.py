@@ -34,9 +34,9 @@ class TypeWriter:
     def encode(self, value: Any) -> Any:
         """Return the type of an input: a tensor, a dynamic size, or a constant, which stands for itself."""
         if isinstance(value, torch.Tensor):
-            sizes = [self._size(size) for size in value.shape]
             # Artifacts hold their tensors on the CPU, so that is where their inputs are.
-            return {"tensor": {"dtype": str(value.dtype).removeprefix("torch."), "shape": sizes}}
+            sizes, strides = ([self._size(size) for size in sizes] for sizes in (value.shape, value.stride()))
+            return {"tensor": {"dtype": str(value.dtype).removeprefix("torch."), "shape": sizes, "stride": strides}}
         if isinstance(value, torch.SymInt):
             return {"size": self._size(value)}
         return {"constant": arguments.encode(value)}
@@ -89,12 +89,12 @@ class TypeReader:
             return arguments.decode(fields["constant"])
         if "size" in fields:
             return self._size(fields["size"])
-        tensor = record(fields["tensor"], "the type of an input", {"dtype": str, "shape": list})
-        if len(tensor["shape"]) > MAX_DIMENSIONS:
-            raise ArtifactError(f"an input has more than {MAX_DIMENSIONS} dimensions")
-        sizes = [self._size(size) for size in tensor["shape"]]
+        tensor = record(fields["tensor"], "the type of an input", {"dtype": str, "shape": list, "stride": list})
+        if not len(tensor["shape"]) == len(tensor["stride"]) <= MAX_DIMENSIONS:
+            raise ArtifactError(f"an input has more than {MAX_DIMENSIONS} dimensions, or not a stride for each")
+        sizes, strides = ([self._size(size) for size in tensor[key]] for key in ("shape", "stride"))
         try:
-            return torch.empty(sizes, dtype=arguments.dtype(tensor["dtype"]))
+            return torch.empty_strided(sizes, strides, dtype=arguments.dtype(tensor["dtype"]))
         except (RuntimeError, TypeError, ValueError, AssertionError) as error:
             raise ArtifactError(f"an input of the sizes {sizes} cannot be: {error}") from None
 

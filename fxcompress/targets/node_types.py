@@ -46,10 +46,11 @@ def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
         reader = TypeReader(symbols, shape_env)
         inputs = [reader.decode(types[node.name]) for node in placeholders]
         try:
-            _Bounded(module, shape_env).run(*inputs, enable_io_processing=False)
+            _Bounded(module, mode, shape_env).run(*inputs, enable_io_processing=False)
         except VerificationFailed as error:
             cause = error.__cause__
-            raise (cause if isinstance(cause, ArtifactError) else ArtifactError(_first_line(str(error)))) from None
+            why = cause.message if isinstance(cause, ArtifactError) else f"it does not hold: {error.why}"
+            raise ArtifactError(f"node %{error.node}: {why.splitlines()[0][:500]}") from None
 
 
 @contextmanager
@@ -65,18 +66,14 @@ def _silent() -> Iterator[None]:
         log.disabled = disabled
 
 
-def _first_line(text: str) -> str:
-    return f"the graph does not hold: {text.splitlines()[0][:500]}"
-
-
 class _Bounded(Propagation):
     """Propagation that refuses what would take time or memory beyond the size of the file.
 
     Sizes are only numbers here, but lists of tensors, loops over a dimension, and arithmetic on whole numbers are real.
     """
 
-    def __init__(self, module: GraphModule, shape_env: ShapeEnv) -> None:
-        super().__init__(module, shape_env)
+    def __init__(self, module: GraphModule, mode: FakeTensorMode, shape_env: ShapeEnv) -> None:
+        super().__init__(module, mode, shape_env)
         self._budget = MAX_RESULTS + 4 * len(module.graph.nodes)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

@@ -10,6 +10,7 @@ import torch
 from torch.fx import Node
 
 from fxcompress.errors import ArtifactError
+from fxcompress.targets.allow_list import arity
 from fxcompress.targets.json_text import short
 from fxcompress.text import suggestion
 
@@ -95,10 +96,10 @@ def _moderate(target: torch._ops.OpOverload, name: str, value: Any) -> bool:
 
 
 def _check_function(target: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    name = target.__name__
-    if kwargs or not 1 <= len(args) <= 3:
-        raise ArtifactError(f"{name} takes one to three positional arguments")
-    items = args[0] if name == "sym_sum" and isinstance(args[0], tuple | list) else args
+    name, count = target.__name__, arity(target)
+    if kwargs or len(args) != count:
+        raise ArtifactError(f"{name} takes {count} positional arguments")
+    items = args[0] if target is torch.sym_sum and isinstance(args[0], tuple | list) else args
     for item in items:
         if not isinstance(item, Node) and type(item) not in (int, float, bool):
             raise ArtifactError(f"{name} takes numbers, not {short(item)}")

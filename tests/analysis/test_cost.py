@@ -1,7 +1,5 @@
 """The cost of graphs against `torch.utils.flop_counter` on the running model, and against figures by hand."""
 
-import math
-
 import pytest
 import torch
 from torch import nn
@@ -11,8 +9,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from fxcompress.analysis.cost import cost
 from fxcompress.analysis.macs import RULES
-from fxcompress.capturing import capture
-from fxcompress.errors import FxcompressError
+from fxcompress.capturing import Inputs, capture
+from fxcompress.errors import FxcompressError, InputError
 
 
 class Calls(nn.Module):
@@ -148,6 +146,22 @@ def test_a_residual_network_by_hand_with_a_dynamic_batch():
     assert not found.unknown
 
 
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_dynamic_sizes_are_those_of_the_inputs(batch):
+    model, inputs = Residual(), (torch.randn(batch, 3, 32, 32),)
+    for captured_with in (inputs, (torch.randn(4, 3, 32, 32),)):
+        module = module_of(model, captured_with, dynamic="batch")
+        assert cost(module, inputs=Inputs(*inputs)).macs == counted_macs(model, inputs)
+    with pytest.raises(InputError, match="does not fit"):
+        cost(module, inputs=Inputs(torch.randn(2, 3, 31, 32)))
+
+
+def test_a_product_of_dynamic_sizes_is_bound():
+    model = Calls(lambda x: x.flatten(0, 1) @ torch.ones(4, 5))
+    module = module_of(model, (torch.randn(3, 6, 4),), dynamic="batch")
+    assert cost(module, inputs=Inputs(torch.randn(10, 6, 4))).macs == 60 * 4 * 5
+
+
 @pytest.mark.parametrize("dynamic", ["none", "batch"])
 def test_rows_and_nodes_add_up_to_the_totals(dynamic):
     model = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True)
@@ -229,7 +243,7 @@ def test_an_op_of_somebody_else_is_unknown_until_it_has_a_rule():
     module = module_of(Calls(lambda x, y: product(x, y).relu()), (torch.randn(2, 3), torch.randn(3, 4)))
     assert list(cost(module).unknown.values()) == ["cost_test.product.default has no rule"]
 
-    rules = {**RULES, "cost_test.product": lambda node: math.prod(node.args[0].meta["val"].shape) * 4}
+    rules = {**RULES, "cost_test.product": lambda call: call.elements("x") * call.result[1]}
     assert cost(module, rules).macs == 2 * 3 * 4
     assert not cost(module, rules).unknown
 

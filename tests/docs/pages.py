@@ -2,10 +2,11 @@
 
 What a page may hold, and what its test makes of it:
 
-- ```` ```python ```` is run; all blocks of a page are one script. Directly followed by ```` ```text ````, what it prints
-  must be that text.
+- ```` ```python ```` is run; all blocks of a page are one script. Directly followed by ```` ```text ````, what it
+  prints must be that text.
 - ```` ```text figures vary ```` says the same of the words only: every figure stands for any other.
-- ```` ```console ```` holds lines `$ fxcompress ...`, which are run, and what they print, which is compared where shown.
+- ```` ```console ```` holds lines `$ fxcompress ...`, which are run, and what they print, which is compared where
+  shown. `pip install -e FOLDER` and `pytest FOLDER` are known too.
 - A block of `python` or `toml` whose first line is a comment with a file name is written to that file instead.
 - ```` ```text ```` after prose, ```` ```sh ```` and ```` ```json ```` are for reading only.
 """
@@ -93,5 +94,5 @@ def same(block: Block, shown: str, printed: str) -> bool:
 
 def without_figures(line: str) -> str:
     """Return a line with a mark for every figure with its unit, and one for every run of blanks or dashes."""
-    line = re.sub(r"-?\d[\d,.]*(?:e[-+]?\d+)?(?: [kMGTmµn]?(?:s|B)?(?= |$))?", "#", line)
+    line = re.sub(r"(?<![\w.])-?\d+(?:[,.]\d+)*(?:e[-+]?\d+)?(?: [kMGTmµn]?(?:s|B)?(?= |$))?", "#", line)
     return re.sub(r"\s+", " ", re.sub(r"--+", "--", line)).strip()

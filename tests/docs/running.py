@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import importlib.metadata
 import io
+import runpy
 import shlex
 import sys
 import tomllib
@@ -12,11 +13,10 @@ import types
 from collections.abc import Iterator
 from pathlib import Path
 
-from docs.pages import Block
-
 import fxcompress.cli.progress
 import fxcompress.plugins
 import fxcompress.reporting
+from docs.pages import Block
 from fxcompress.cli import main
 from fxcompress.plugins import DISABLE_AUTOLOAD
 
@@ -85,12 +85,15 @@ class PageRun:
             assert arguments[:2] == ["install", "-e"], command
             self._install(self.folder / arguments[2])
             return ""
-        assert program == "fxcompress", f"{command}: only fxcompress and pip install -e are known here"
+        if program == "pytest":
+            self._test(self.folder / arguments[0])
+            return ""
+        assert program == "fxcompress", f"{command}: only fxcompress, pip install -e and pytest are known"
         if arguments[0] in LONG:
             return shown
         printed, code = called(arguments)
-        fails = shown.startswith(("error:", "Usage:"))
-        assert (code != 0) == fails or arguments[0] == "--help", f"$ {command}\nexit code {code}\n{printed}"
+        fails = any(line.startswith(("error:", "Usage:")) for line in shown.splitlines())
+        assert (code != 0) == fails or "--help" in arguments, f"$ {command}\nexit code {code}\n{printed}"
         return printed
 
     def _install(self, project: Path) -> None:
@@ -99,7 +102,9 @@ class PageRun:
         place = project / "src" if (project / "src").is_dir() else project
         metadata = place / f"{table['name'].replace('-', '_')}-{table['version']}.dist-info"
         metadata.mkdir()
-        (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {table['name']}\nVersion: {table['version']}\n")
+        (metadata / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: {table['name']}\nVersion: {table['version']}\n"
+        )
         lines = [f"{name} = {value}" for name, value in table["entry-points"]["fxcompress"].items()]
         (metadata / "entry_points.txt").write_text("\n".join(["[fxcompress]", *lines, ""]))
         sys.path.insert(0, str(place))
@@ -108,6 +113,16 @@ class PageRun:
                 self.monkeypatch.delitem(sys.modules, name)
         self.monkeypatch.delenv(DISABLE_AUTOLOAD, raising=False)
         self.monkeypatch.setattr(fxcompress.plugins, "entry_points", self._entry_points)
+
+    def _test(self, project: Path) -> None:
+        """Call the tests of a project, which take no fixtures."""
+        names = {}
+        for path in sorted(project.glob("tests/test_*.py")):
+            names.update(runpy.run_path(str(path)))
+        tests = [value for name, value in names.items() if name.startswith("test_")]
+        assert tests, f"{project.name} has no tests"
+        for test in tests:
+            test()
 
     def _entry_points(self, group: str) -> list[importlib.metadata.EntryPoint]:
         """Return the entry points of what this page installed, not of what is installed here."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from docs.pages import LANGUAGES, ROOT, Block, blocks_of, markdown_files, replaced, same, without_figures
 from docs.running import PageRun, commands
 

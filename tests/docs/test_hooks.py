@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 from docs.pages import ROOT, blocks_of
-
 from fxcompress import hookspecs
 
 PAGE = (ROOT / "docs" / "hooks.md").read_text()
@@ -15,7 +14,7 @@ HOOKS = {name: hook for name, hook in vars(hookspecs).items() if hasattr(hook, f
 def signature(hook) -> str:
     """The definition line of a hook as its source has it, in one line."""
     source = inspect.getsource(hook)
-    definition = source[source.index("def ") : source.index(":\n    \"\"\"")]
+    definition = source[source.index("def ") : source.index(':\n    """')]
     return " ".join(definition.split()).replace("( ", "(").replace(", )", ")")
 
 

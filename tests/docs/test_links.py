@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+
 from docs.pages import ROOT, markdown_files
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^()\s]+)\)")
-
 
 
 def anchors(text: str) -> set[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from docs.pages import ROOT
-
 from fxcompress.contract import options_of, statistics_of
 from fxcompress.manual import markdown
 from fxcompress.plugins import Plugins

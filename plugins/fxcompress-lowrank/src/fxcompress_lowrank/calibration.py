@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import torch
@@ -21,7 +21,7 @@ def gram_matrices(
     """Return for every matrix, by its path, the Gram matrix X X^T of all vectors X that it multiplies.
 
     Returns:
-        float64 [columns, columns] on the CPU. At the border of a padded convolution the zeros do not count.
+        float64 [columns, columns] on the CPU.
     """
     waiting: dict[Node, list[tuple[str, Node]]] = defaultdict(list)
     for matrix in matrices:
@@ -44,7 +44,18 @@ def as_vectors(reader: Node, value: torch.Tensor) -> torch.Tensor:
     """Return what a layer multiplies, one vector a row: [n, columns]."""
     dims = spatial_dims(reader)
     if dims:
-        steps = argument(reader, "stride")
-        taken = [slice(None, None, step) for step in (steps * dims if len(steps) == 1 else steps)]
-        value = value[(..., *taken)].movedim(-dims - 1, -1)
+        value = value[(..., *places(reader, dims))].movedim(-dims - 1, -1)
     return value.reshape(-1, value.shape[-1])
+
+
+def places(reader: Node, dims: int) -> Iterator[slice]:
+    """Yield for every dimension the places at which a 1x1 convolution looks; padded ones hold zeros and add nothing."""
+    padding = argument(reader, "padding")
+    paddings = [0] * dims if isinstance(padding, str) else list(padding)
+    for step, before in zip(per_dim(argument(reader, "stride"), dims), per_dim(paddings, dims), strict=True):
+        yield slice(-before % step, None, step)
+
+
+def per_dim(given: Sequence[int], dims: int) -> list[int]:
+    """Return an argument of a convolution for each dimension; one number stands for all of them."""
+    return list(given) * dims if len(given) == 1 else list(given)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import add_tensor, argument, calls, drop_unused, is_call, set_argument, tensor_of
+from fxcompress.graph.nodes import add_tensor, argument, drop_unused, is_call, set_argument, tensor_of
 
 aten = torch.ops.aten
 CONVOLUTIONS = {aten.conv1d: 1, aten.conv2d: 2, aten.conv3d: 3}
@@ -51,28 +52,28 @@ def obstacle(module: GraphModule, node: Node) -> str | None:
     source = argument(node, "weight")
     tensor = tensor_of(module, source)
     if tensor is None or not tensor.is_floating_point():
-        return "its weight is computed in the graph"
+        return "the weight is computed in the graph"
     if tensor.dim() < 2:
-        return "its weight is a vector"
+        return "the weight is a vector"
     if spatial_dims(node) and (argument(node, "groups") != 1 or any(size != 1 for size in tensor.shape[2:])):
-        return "it mixes more than the channels of one place, or not all of them"
+        return "only a convolution of size 1 with one group is a matrix"
     return None
 
 
-def matrices(module: GraphModule, nodes: Iterable[Node]) -> tuple[list[Matrix], dict[Node, str]]:
-    """Return the matrices that the calls among `nodes` multiply with, and the linears and convolutions left out, and why.
+def matrices(module: GraphModule, nodes: Iterable[Node]) -> tuple[list[Matrix], dict[str, list[Node]]]:
+    """Return the matrices that the calls among `nodes` multiply with, and the layers left out by the reason why.
 
     A weight that something else reads too would stay beside its factors; it is left out.
     """
-    wanted = [node for node in nodes if is_call(node, aten.linear, *CONVOLUTIONS)]
-    left_out: dict[Node, str] = {}
-    readers: dict[int, list[Node]] = {}
-    for node in wanted:
-        why = obstacle(module, node)
-        if why is None:
-            readers.setdefault(id(tensor_of(module, argument(node, "weight"))), []).append(node)
-        else:
-            left_out[node] = why
+    left_out: dict[str, list[Node]] = defaultdict(list)
+    readers: dict[int, list[Node]] = defaultdict(list)
+    for node in nodes:
+        if is_call(node, aten.linear, *CONVOLUTIONS):
+            why = obstacle(module, node)
+            if why is None:
+                readers[id(tensor_of(module, argument(node, "weight")))].append(node)
+            else:
+                left_out[why].append(node)
     found = []
     for group in readers.values():
         source = argument(group[0], "weight")
@@ -80,10 +81,10 @@ def matrices(module: GraphModule, nodes: Iterable[Node]) -> tuple[list[Matrix], 
         assert tensor is not None
         others = [reader for reader in readers_of(module, tensor) if reader not in group]
         if others:
-            left_out.update({node: f"%{others[0].name} reads its weight too" for node in group})
+            left_out[f"%{others[0].name} reads the weight too"] += group
         else:
             found.append(Matrix(str(source.target), tensor, tuple(group)))
-    return found, left_out
+    return found, dict(left_out)
 
 
 def readers_of(module: GraphModule, tensor: torch.Tensor) -> list[Node]:
@@ -101,10 +102,10 @@ def split(module: GraphModule, matrix: Matrix, down: torch.Tensor, up: torch.Ten
         up: [rows, rank], that of the second, which keeps the bias.
     """
     first = matrix.readers[0]
-    parts = [add_tensor(module, f"{matrix.path}_{end}", factor(matrix, values), first) for end, values in
-             (("down", down), ("up", up))]
+    down_node = add_tensor(module, f"{matrix.path}_down", factor(matrix, down), first)
+    up_node = add_tensor(module, f"{matrix.path}_up", factor(matrix, up), first)
     for reader in matrix.readers:
-        replace(module, reader, *parts)
+        replace(module, reader, down_node, up_node)
     drop_unused(module)
 
 
@@ -130,11 +131,8 @@ def replace(module: GraphModule, node: Node, down: Node, up: Node) -> None:
     module.graph.erase_node(node)
 
 
-def plain(node: Node) -> object:
-    """Return the operation of `node` with nothing but its defaults: a convolution with stride 1 and no padding."""
+def plain(node: Node) -> torch._ops.OpOverload:
+    """Return the operation for the second layer, whose defaults are right: stride 1, no padding."""
     if is_call(node, aten.linear):
         return aten.linear.default
     return next(packet.default for packet in CONVOLUTIONS if is_call(node, packet))
-
-
-__all__ = ["Matrix", "calls", "matrices", "split"]

@@ -9,6 +9,7 @@ import torch
 from torch.fx import GraphModule
 
 import fxcompress as fxc
+from fxcompress.text import listing
 from fxcompress_lowrank.calibration import gram_matrices
 from fxcompress_lowrank.factors import Decomposition, decompose
 from fxcompress_lowrank.layers import Matrix, matrices, split
@@ -18,9 +19,10 @@ from fxcompress_lowrank.layers import Matrix, matrices, split
 class LowRank(fxc.Pass):
     """Replace linears and 1x1 convolutions by two thinner ones, by singular value decomposition.
 
-    A weight of m rows and n columns becomes one of r rows and n columns, followed by one of m rows and r columns. The rank r is
-    the largest with which the two have at most the share `ratio` of the parameters, or the smallest that keeps the share
-    `energy` of the squared singular values. A layer whose factors would not be smaller stays, and a note says so.
+    A weight of m rows and n columns becomes one of r rows and n columns, followed by one of m rows and r columns. The
+    rank r is the largest with which the two have at most the share `ratio` of the parameters, or the smallest that
+    keeps the share `energy` of the squared singular values. A layer whose factors would not be smaller is left alone,
+    and a note says so.
 
     With `calibrated=true` the decomposition is the best for the activations of the calibration data, and `energy` is
     that of the layer's results (Wang et al., SVD-LLM, 2024).
@@ -41,16 +43,17 @@ class LowRank(fxc.Pass):
     ignore: tuple[str, ...] = fxc.option((), help="modules, nodes or parameters to leave alone")
 
     factorized = fxc.statistic("weights replaced by two factors")
-    kept = fxc.statistic("linears and 1x1 convolutions that stay as they are")
+    kept = fxc.statistic("linears and convolutions that stay as they are")
     parameters = fxc.statistic("parameters fewer than before")
 
     def apply(self, module: GraphModule, context: fxc.PassContext) -> GraphModule:
         found, left_out = matrices(module, context.select(module, self.targets, self.ignore))
         if self.targets and not found:
-            why = "; ".join(f"%{node.name}: {reason}" for node, reason in left_out.items()) or "no linear, no convolution"
-            raise fxc.PassFailed(f"none of {', '.join(self.targets)} can be split ({why})")
-        for node, reason in left_out.items():
-            self._leave(context, 1, f"%{node.name} stays: {reason}")
+            why = "; ".join(left_out) or "no linear and no convolution"
+            raise fxc.PassFailed(f"nothing in {', '.join(self.targets)} can be split: {why}")
+        for reason, nodes in left_out.items():
+            names = listing([f"%{node.name}" for node in nodes])
+            leave(context, len(nodes), f"{names} left alone: {reason}")
         grams = gram_matrices(module, found, context.calibration()) if self.calibrated else {}
         for matrix in found:
             self._shrink(module, context, matrix, grams)
@@ -64,8 +67,8 @@ class LowRank(fxc.Pass):
         rank = self._rank(matrix, decomposition)
         before, after = matrix.tensor.numel(), matrix.size(rank)
         if after >= before:
-            text = f"{matrix.path} stays: two factors of rank {rank} have {after:,} parameters, it has {before:,}"
-            self._leave(context, len(matrix.readers), text)
+            text = f"{matrix.path} left alone: two factors of rank {rank} have {after:,} parameters, it has {before:,}"
+            leave(context, len(matrix.readers), text)
             return
         split(module, matrix, *decomposition.factors(rank))
         context.record(factorized=1, parameters=before - after)
@@ -81,7 +84,8 @@ class LowRank(fxc.Pass):
         rank = max(rank, self.min_rank)
         return min(-(-rank // self.round_to) * self.round_to, matrix.rows, matrix.columns)
 
-    @staticmethod
-    def _leave(context: fxc.PassContext, layers: int, text: str) -> None:
-        context.record(kept=layers)
-        context.note(text)
+
+def leave(context: fxc.PassContext, layers: int, text: str) -> None:
+    """Count layers that stay, and say why."""
+    context.record(kept=layers)
+    context.note(text)

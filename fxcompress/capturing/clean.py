@@ -1,0 +1,55 @@
+"""Brings what export gave into the dialect, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
+from fxcompress.capturing.in_place import mutating, replace_in_place, replace_in_place_views
+from fxcompress.capturing.no_grad import inline_regions
+from fxcompress.graph.shapes import propagate
+from fxcompress.text import listing
+
+
+def clean(module: GraphModule, shares_memory: bool) -> list[str]:
+    """Clean the graph of `module`, which is edited; return what a report should say.
+
+    Args:
+        module: what `ExportedProgram.module` gives.
+        shares_memory: whether the fake values in `meta["val"]` share memory where the real ones do.
+    """
+    remove_checks(module)
+    notes = inline_regions(module)
+    remove_checks(module)
+    inputs_first(module)
+    replace_in_place_views(module)
+    if not shares_memory:
+        propagate(module)
+    with _thawed(module):
+        replace_in_place(module)
+    remove_copies_of_constants(module)
+    module.graph.eliminate_dead_code()
+    left = [f"%{node.name} ({node._pretty_print_target(node.target)})" for node in module.graph.nodes if mutating(node)]
+    if left:
+        notes.append(f"these nodes write into their input and are left alone: {listing(left)}")
+    return notes
+
+
+@contextmanager
+def _thawed(module: GraphModule) -> Iterator[None]:
+    """Let new calls be typed in the shape environment of the export, which export freezes when it is done."""
+    values = (node.meta.get("val") for node in module.graph.find_nodes(op="placeholder"))
+    sizes = (size for value in values if isinstance(value, torch.Tensor) for size in value.shape)
+    env = next((size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)), None)
+    if env is None:
+        yield
+        return
+    frozen, env.frozen = env.frozen, False
+    try:
+        yield
+    finally:
+        env.frozen = frozen

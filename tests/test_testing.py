@@ -14,6 +14,7 @@ from torch import nn
 import fxcompress as fxc
 from fxcompress.contract import options_of
 from fxcompress.errors import PassFailed, UsageError
+from fxcompress.graph.nodes import rename_tensor
 from fxcompress.testing import Example, check_pass, examples
 from fxcompress.testing.options import variants
 
@@ -42,7 +43,7 @@ BUILT_IN = {
     "eliminate-dead-nodes": {"perceptron"},
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
-    "mask{sparsity=0.5}": EVERYWHERE,
+    "mask{sparsity=0.25}": EVERYWHERE,
     "quantize": EVERYWHERE,
 }
 
@@ -103,8 +104,7 @@ def test_a_good_pass_is_reported():
 
 
 def unequal():
-    body = {"__doc__": "Be equal to none.", "name": "unequal", "__annotations__": {}, "apply": Good.apply}
-    return dataclass(frozen=True, eq=False)(type("Unequal", (Good,), body))
+    return changing(__eq__=lambda self, other: self is other)
 
 
 def secretive():
@@ -119,14 +119,14 @@ def undocumented_option():
 
 
 def careless():
-    def __post_init__(self):  # noqa: N807
+    def __post_init__(self):
         """Check nothing."""
 
     return changing(__post_init__=__post_init__)
 
 
 def crashing():
-    def __post_init__(self):  # noqa: N807
+    def __post_init__(self):
         if self.by < 0:
             raise ValueError
 
@@ -173,7 +173,7 @@ def hoarding():
 def numbered():
     numbers = itertools.count(1)
 
-    def __post_init__(self):  # noqa: N807
+    def __post_init__(self):
         super(Good, self).__post_init__()
         object.__setattr__(self, "number", next(numbers))
 
@@ -196,8 +196,7 @@ def dropping_what_it_needs():
     def apply(self, module, context):
         if "3.weight" not in dict(module.named_parameters()):
             raise RuntimeError("there is no 3.weight")
-        fxc_nodes = __import__("fxcompress.graph.nodes", fromlist=["rename_tensor"])
-        fxc_nodes.rename_tensor(module, "3.weight", "3.renamed")
+        rename_tensor(module, "3.weight", "3.renamed")
         return module
 
     return changing(apply=apply)
@@ -207,10 +206,10 @@ def fitting_the_examples():
     """Clamps the result to the range that the example inputs have: exact for them, and for no others."""
 
     def apply(self, module, context):
-        results = context.inputs.call(module)
+        low, high = (float(bound) for bound in context.inputs.call(module).detach().aminmax())
         (last,) = module.graph.output_node().all_input_nodes
         with module.graph.inserting_after(last):
-            clamped = module.graph.call_function(aten.clamp.default, (last, float(results.min()), float(results.max())))
+            clamped = module.graph.call_function(aten.clamp.default, (last, low, high))
         last.replace_all_uses_with(clamped, delete_user_cb=lambda user: user is not clamped)
         return module
 

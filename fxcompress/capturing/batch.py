@@ -38,7 +38,7 @@ class BatchInputs:
 
 
 def batch_inputs(inputs: Inputs) -> BatchInputs:
-    """Return copies of `inputs` that share one dynamic batch size; a batch of one is doubled, since export fixes ones."""
+    """Return copies of `inputs` with one dynamic batch size; a batch of one is doubled, since export fixes ones."""
     size = batch_size(inputs)
     if size is None:
         return static_inputs(inputs)
@@ -72,7 +72,10 @@ def _detached(tensor: torch.Tensor, double: bool) -> torch.Tensor:
 
 
 def batch_size(inputs: Inputs) -> int | None:
-    """Return the size of dimension 0 of the first tensor of two dimensions or more, else of the first of one; or None."""
+    """Return the size of dimension 0 of the first tensor of two dimensions or more, else of the first of one.
+
+    None where there is no such tensor, or where the batch is empty.
+    """
     tensors = [tensor for tensor in inputs.tensors() if tensor.dim() > 0]
     first = next((tensor for tensor in tensors if tensor.dim() > 1), tensors[0] if tensors else None)
     return None if first is None or first.shape[0] == 0 else int(first.shape[0])

@@ -16,8 +16,8 @@ from fxcompress.capturing.inputs import Inputs, as_inputs
 from fxcompress.capturing.tensors import with_own_tensors
 from fxcompress.capturing.training import Training, compare_modes, set_attention_dropout
 from fxcompress.errors import ModelError, UsageError
-from fxcompress.graph.call_form import parameters_of
 from fxcompress.graph.module import CapturedModule, mark_always_training
+from fxcompress.graph.parameters import parameters_of
 from fxcompress.graph.shapes import propagate
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
 
 from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
@@ -43,8 +43,7 @@ def clean(module: GraphModule, shares_memory: bool) -> list[str]:
 def _thawed(module: GraphModule) -> Iterator[None]:
     """Let new calls be typed in the shape environment of the export, which export freezes when it is done."""
     values = (node.meta.get("val") for node in module.graph.find_nodes(op="placeholder"))
-    sizes = (size for value in values if isinstance(value, torch.Tensor) for size in value.shape)
-    env = next((size.node.shape_env for size in sizes if isinstance(size, torch.SymInt)), None)
+    env = next((value.fake_mode.shape_env for value in values if isinstance(value, FakeTensor)), None)
     if env is None:
         yield
         return

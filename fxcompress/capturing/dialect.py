@@ -72,9 +72,8 @@ def remove_copies_of_constants(module: GraphModule) -> None:
     """
     aliases = Aliases(module.graph)
     for node in list(module.graph.nodes):
-        if is_call(node, aten.lift_fresh_copy) and _only_read(node, aliases) and _constant(module, node.args[0]):
-            _bypass(node)
-        elif is_call(node, aten.detach, aten.detach_) and _constant(module, node.args[0]):
+        copied = is_call(node, aten.lift_fresh_copy) and _only_read(node, aliases)
+        if (copied or is_call(node, aten.detach, aten.detach_)) and _constant(module, node.args[0]):
             _bypass(node)
 
 

@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import nn
@@ -21,7 +22,7 @@ from fxcompress.capturing.guards import UnevenBatchSizes, batch_sizes
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.capturing.preserve import preserved
 from fxcompress.errors import CaptureError, InputError
-from fxcompress.graph.call_form import BatchSizes
+from fxcompress.graph.parameters import BatchSizes
 
 
 @dataclass(frozen=True)
@@ -82,9 +83,10 @@ def _export_dynamic(model: nn.Module, batch: BatchInputs) -> Traced:
 
 def _export(model: nn.Module, batch: BatchInputs) -> ExportedProgram:
     args, kwargs = batch.inputs.args, batch.inputs.kwargs
+    shapes: Any = batch.shapes()
     with preserved(model), one_batch(model, batch), _quiet():
         try:
-            return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=batch.shapes())
+            return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes)
         except Exception as error:
             raise capture_failure(model, error) from error
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import sympy
 import torch
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.export import ExportedProgram
-from torch.fx.experimental.symbolic_shapes import ShapeEnv, ShapeGuard
+from torch.fx.experimental.symbolic_shapes import ShapeEnv
 
-from fxcompress.graph.call_form import BatchSizes
+from fxcompress.graph.parameters import BatchSizes
 
 _TORCH = str(Path(torch.__file__).parent)
 _OURS = str(Path(__file__).parent)
@@ -44,14 +46,13 @@ def batch_sizes(program: ExportedProgram) -> BatchSizes | None:
 def _shape_env(program: ExportedProgram) -> ShapeEnv | None:
     for node in program.graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        for size in value.shape if isinstance(value, torch.Tensor) else ():
-            if isinstance(size, torch.SymInt):
-                return size.node.shape_env  # type: ignore[no-any-return]
+        if isinstance(value, FakeTensor) and value.fake_mode.shape_env is not None:
+            return value.fake_mode.shape_env
     return None
 
 
-def _by_the_model(guard: ShapeGuard) -> bool:
-    """Whether the condition was asked for outside of torch and of this package."""
+def _by_the_model(guard: Any) -> bool:
+    """Whether the condition of a guard was asked for outside of torch and of this package."""
     frame = guard.sloc.framework_loc
     place = str(getattr(frame, "filename", frame))
     return not place.startswith((_TORCH, _OURS))

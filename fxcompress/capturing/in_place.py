@@ -14,6 +14,8 @@ from torch.fx.node import map_arg
 from fxcompress.capturing.aliases import Aliases
 from fxcompress.capturing.views import Anew, layout_of, whole, written_back
 
+aten = torch.ops.aten
+
 # Twins that are not called as the operation without its underscore.
 _TWINS: dict[str, str] = {
     "__iand__": "bitwise_and",
@@ -103,7 +105,7 @@ class _Write:
 
     def _new_base(self, view: Node, base: Node, twin: OpOverload) -> Node | None:
         """Return the whole tensor after the write, None where what is written cannot be put back into it."""
-        value = self._call(twin, *self.node.args, **self.node.kwargs)
+        value = self._written(view, base, twin)
         if value.meta["val"].dtype != view.meta["val"].dtype:
             return None
         while view is not base:
@@ -112,6 +114,15 @@ class _Write:
                 return None
             view, value = back
         return value
+
+    def _written(self, view: Node, base: Node, twin: OpOverload) -> Node:
+        """Return what is in `view` after the write."""
+        source = self.node.args[1] if len(self.node.args) > 1 else None
+        if twin is aten.copy.default and view is not base and isinstance(source, Node):
+            one, other = source.meta["val"], view.meta["val"]
+            if (one.dtype, one.device, tuple(one.shape)) == (other.dtype, other.device, tuple(other.shape)):
+                return source
+        return self._call(twin, *self.node.args, **dict[str, Any](self.node.kwargs))
 
     def _hand_on(self, read: list[Node], base: Node, new_base: Node) -> None:
         """Let the later readers of `read`, and those of the in-place call, read `new_base` and views of it."""
@@ -131,7 +142,7 @@ class _Write:
         with graph.inserting_before(self.node):
             made = graph.create_node("call_function", target, args, kwargs, name=_plain_name(target, like))
         made.meta.update({key: like.meta[key] for key in ("nn_module_stack", "stack_trace") if key in like.meta})
-        given_args, given_kwargs = map_arg((args, kwargs), lambda inner: inner.meta["val"])  # type: ignore[type-var]
+        given_args, given_kwargs = map_arg((args, kwargs), lambda inner: inner.meta["val"])
         with self.node.meta["val"].fake_mode, enable_python_dispatcher():
             made.meta["val"] = target(*given_args, **given_kwargs)
         self.aliases.place(made, before=self.node)

@@ -91,7 +91,7 @@ def _inline(module: GraphModule, region: Node) -> None:
         inside = set(values.values())
         results = [_without_gradients(module, value, region, inside) for value in results]
     for user in list(region.users):
-        user.replace_all_uses_with(results[user.args[1]])  # type: ignore[index]
+        user.replace_all_uses_with(results[user.args[1]])
         module.graph.erase_node(user)
     module.graph.erase_node(region)
     if not body_node.users:

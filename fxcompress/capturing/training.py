@@ -54,7 +54,8 @@ def compare_modes(model: nn.Module, inputs: Inputs) -> Training:
     except Exception as error:  # noqa: BLE001 - the model's own code on tensors without data may raise anything
         notes.append(f"what the model does in training mode only is not known: {type(error).__name__}: {error}"[:300])
         return Training(tuple(notes))
-    lacking = [path for path in training.calls if training.calls[path] != evaluation.calls.get(path)]
+    differing = [path for path in training.calls if training.calls[path] != evaluation.calls.get(path)]
+    lacking = [path for path in differing if not any(path.startswith(f"{other}.") for other in differing)]
     if lacking:
         notes.append(f"train() does not bring back what these do in training mode only: {_by_class(model, lacking)}")
     return Training(tuple(notes), training.attention)

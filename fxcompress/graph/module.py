@@ -80,7 +80,7 @@ class CapturedModule(GraphModule):
         holder.__dict__.update(
             {key: copy.deepcopy(value, memo) for key, value in self.__dict__.items() if key in _STATE}
         )
-        made = type(self).__mro__[1](holder, copy_graph(self.graph), self._get_name())  # type: ignore[call-arg]
+        made = type(self).__mro__[1](holder, copy_graph(self.graph), self._get_name())
         made.meta.update(copy.copy(self.meta))
         made.train(self.training)
         return made  # type: ignore[no-any-return]

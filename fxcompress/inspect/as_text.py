@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -24,7 +24,7 @@ TOP = "(top)"
 
 def diff_text(diff: GraphDiff) -> str:
     """Return the headers, remarks on names, and a hunk for every run of changes in one module."""
-    lines = [*_headers(diff.before, diff.after), *(f"=== {remark}" for remark in diff.remarks)]
+    lines = _header_lines(diff)
     if diff.empty:
         lines.append("=== no change")
     grouping = modules_of(diff)
@@ -38,6 +38,10 @@ def printable(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def _header_lines(diff: GraphDiff) -> list[str]:
+    return [printable(line) for line in (*_headers(diff.before, diff.after), *(f"=== {text}" for text in diff.remarks))]
 
 
 def _headers(before: Snapshot, after: Snapshot) -> list[str]:
@@ -112,12 +116,12 @@ def stat_text(diff: GraphDiff) -> str:
     total = Module("total", diff.removed, diff.added, diff.changed, _sizes(diff.before), _sizes(diff.after))
     table = tabulate(
         [*lines, _stat_line(total)],
-        headers=["module", "nodes", "", "", "params", "", "", "bytes", "", ""],
+        headers=["module", "nodes", "params", "bytes"],
         tablefmt="plain",
         disable_numparse=True,
-        colalign=("left", "right", "right", "right", "right", "center", "right", "right", "center", "right"),
+        colalign=("left", "right", "right", "right"),
     )
-    return "\n".join([*_headers(diff.before, diff.after), *(f"=== {remark}" for remark in diff.remarks), table])
+    return "\n".join([*_header_lines(diff), table])
 
 
 def _sizes(side: Snapshot) -> tuple[int, int]:
@@ -125,14 +129,14 @@ def _sizes(side: Snapshot) -> tuple[int, int]:
 
 
 def _stat_line(module: Module) -> list[str]:
-    counts = [f"{mark}{count}" if count else "" for mark, count in _marked(module)]
-    params, sizes = zip(module.before, module.after, strict=True)
-    return [printable(module.path or TOP), *counts, *_from_to(*params), *_from_to(*sizes)]
+    sizes = (_from_to(before, after) for before, after in zip(module.before, module.after, strict=True))
+    return [printable(module.path or TOP), counts_text(module.removed, module.added, module.changed), *sizes]
 
 
-def _marked(module: Module) -> Iterable[tuple[str, int]]:
-    return ("-", module.removed), ("+", module.added), ("~", module.changed)
+def counts_text(removed: int, added: int, changed: int) -> str:
+    """Return how many nodes were removed, added and changed: `-1 ~2`."""
+    return " ".join(f"{mark}{count:,}" for mark, count in (("-", removed), ("+", added), ("~", changed)) if count)
 
 
-def _from_to(before: int, after: int) -> list[str]:
-    return [f"{before:,}", "->" if before != after else "", f"{after:,}" if before != after else ""]
+def _from_to(before: int, after: int) -> str:
+    return f"{before:,}" if before == after else f"{before:,} -> {after:,}"

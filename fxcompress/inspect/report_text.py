@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from fxcompress.inspect.as_text import printable
+from fxcompress.inspect.as_text import counts_text, printable
 from fxcompress.inspect.units import NOTHING, quantity, ratio_text
 
 if TYPE_CHECKING:
@@ -104,8 +104,7 @@ def change_text(step: StepRow) -> str:
     if not step.changed:
         return "no change"
     diff = step.diff
-    counts = (("-", diff.removed), ("+", diff.added), ("~", diff.changed)) if diff else ()
-    return " ".join(f"{mark}{count}" for mark, count in counts if count) or "changed"
+    return (counts_text(diff.removed, diff.added, diff.changed) if diff else "") or "changed"
 
 
 def _notes(position: int, step: StepRow) -> Iterator[str]:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext
-from fxcompress.errors import PassFailed
+from fxcompress.errors import VerificationFailed
 from fxcompress.graph.module import CapturedModule
 from fxcompress.inspect import GraphDiff
 
@@ -92,10 +92,10 @@ def as_captured(result: object) -> CapturedModule:
     """Return what a pass returned as the module to go on with, compiled anew.
 
     Raises:
-        PassFailed: the pass returned no graph module.
+        VerificationFailed: the pass returned no graph module.
     """
     if not isinstance(result, GraphModule):
-        raise PassFailed(
+        raise VerificationFailed(
             f"it returned {type(result).__name__}, not a GraphModule", hint="end apply with  return module"
         )
     if not isinstance(result, CapturedModule):

@@ -7,7 +7,7 @@ from typing import Any
 from torch.fx import GraphModule
 
 from fxcompress.errors import ArtifactError
-from fxcompress.graph.call_form import BatchSizes, Parameter
+from fxcompress.graph.parameters import BatchSizes, Parameter
 from fxcompress.targets import arguments, names
 from fxcompress.targets.json_text import checked, record
 

@@ -8,7 +8,7 @@ What a page may hold, and what its test makes of it:
 - ```` ```console ```` holds lines `$ fxcompress ...`, which are run, and what they print, which is compared where
   shown. `pip install -e FOLDER` and `pytest FOLDER` are known too.
 - A block of `python` or `toml` whose first line is a comment with a file name is written to that file instead.
-- ```` ```text ```` after prose, ```` ```sh ```` and ```` ```json ```` are for reading only.
+- ```` ```text ```` after prose, ```` ```sh ````, ```` ```bash ```` and ```` ```json ```` are for reading only.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-LANGUAGES = ("python", "toml", "console", "text", "sh", "json")
+LANGUAGES = ("python", "toml", "console", "text", "sh", "bash", "json")
 _FENCE = re.compile(r"```(\w*)[ ]?(.*)")
 _FILE_NAME = re.compile(r"# ([\w./-]+\.(?:py|toml|md))")
 

@@ -1,4 +1,4 @@
-"""Random graphs edited in known ways: the diff finds those edits and no more, with the names kept and with all names new."""
+"""Random graphs edited in known ways: the diff finds those edits and no more, with the names kept and with new ones."""
 
 from __future__ import annotations
 

@@ -17,7 +17,8 @@ NET = """\
 %conv2d      conv2d(%image, stem.weight f32[4, 3, 3, 3], stem.bias f32[4], stride=[2, 2])  f32[b, 4, 4, 4]
 %conv2d_1    conv2d(%conv2d, blocks.0.conv.weight f32[4, 4, 3, 3], padding=[1, 1])  f32[b, 4, 4, 4]
 %batch_norm  batch_norm(%conv2d_1, blocks.0.bn.weight f32[4], blocks.0.bn.bias f32[4], \
-blocks.0.bn.running_mean f32[4], blocks.0.bn.running_var f32[4], training=False, momentum=0.1, eps=1e-05)  f32[b, 4, 4, 4]
+blocks.0.bn.running_mean f32[4], blocks.0.bn.running_var f32[4], training=False, momentum=0.1, eps=1e-05)  \
+f32[b, 4, 4, 4]
 %add         add(%conv2d, %batch_norm)  f32[b, 4, 4, 4]
 %relu        relu(%add)  f32[b, 4, 4, 4]
 %mean        mean(%relu, [2, 3])  f32[b, 4]

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import tempfile
+import unicodedata
 from importlib.resources import files
 from pathlib import Path
 from string import Template
@@ -46,20 +47,21 @@ def write_skeleton(name: str, into: Path) -> Path:
 
 
 def check_name(name: str) -> None:
-    """Raise UsageError where a plugin and its pass cannot be called `name`, with the nearest name that they can have."""
+    """Raise UsageError where a plugin and its pass cannot be called `name`, with the nearest name that serves."""
     if not _NAME.fullmatch(name) or name.startswith(_PREFIX) or keyword.iskeyword(name):
         raise UsageError(
-            f"{name!r} is no name for a plugin: small letters and digits, with single dashes between words",
+            f"{name!r} is no name for a plugin: small letters and digits, single dashes between words, no keyword",
             hint=f"did you mean {legal_name(name)!r}?",
         )
-    taken = {*BUILTINS, *Plugins(autoload=False).passes.entries, *Plugins(autoload=False).pipelines.entries}
-    if name in taken:
+    built_in = Plugins(autoload=False)
+    if name in {*BUILTINS, *built_in.passes.entries, *built_in.pipelines.entries}:
         raise UsageError(f"{name!r} is a built-in pass, pipeline or plugin", hint=f"choose another name: my-{name}")
 
 
 def legal_name(name: str) -> str:
     """Return the legal name that is most like `name`: `RoundWeights_2` gives `round-weights-2`."""
-    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", name).lower()
+    plain = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "-", plain).lower()
     made = re.sub(r"[^a-z0-9]+", "-", words).strip("-").removeprefix(_PREFIX).lstrip("0123456789-")
     if not made:
         return _EXAMPLE

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.export import Dim, ShapesCollection
+from torch.export import Dim
 from torch.utils import _pytree as pytree
 
 from fxcompress.capturing.inputs import Inputs
@@ -27,41 +28,36 @@ class BatchInputs:
     inputs: Inputs
     carriers: tuple[torch.Tensor, ...]
 
-    def shapes(self) -> ShapesCollection | None:
-        """Return the dynamic sizes as `torch.export.export` takes them, None where there are none."""
+    def shapes(self, model: nn.Module) -> dict[str, Any] | None:
+        """Return the dynamic sizes as `torch.export.export` takes them for `model`, None where there are none."""
         if not self.carriers:
             return None
-        shapes = ShapesCollection()
-        for tensor in self.carriers:
-            shapes[tensor] = {0: Dim.AUTO}
-        return shapes
+        carriers = {id(tensor) for tensor in self.carriers}
+        given = inspect.signature(model.forward).bind(*self.inputs.args, **self.inputs.kwargs).arguments
+        return pytree.tree_map(lambda leaf: {0: Dim.AUTO} if id(leaf) in carriers else None, dict(given))  # type: ignore[no-any-return]
 
 
 def batch_inputs(inputs: Inputs) -> BatchInputs:
-    """Return copies of `inputs` with one dynamic batch size; a batch of one is doubled, since export fixes ones."""
+    """Return copies of `inputs` with one dynamic batch size; a batch of one is doubled, since export fixes ones.
+
+    A tensor that is given twice becomes two, since export would take both for one input.
+    """
     size = batch_size(inputs)
-    if size is None:
-        return static_inputs(inputs)
-    made: dict[int, torch.Tensor] = {}
     carriers: list[torch.Tensor] = []
 
-    def alias(tensor: torch.Tensor) -> torch.Tensor:
-        if id(tensor) not in made:
-            carries = tensor.dim() > 0 and tensor.shape[0] == size
-            fresh = _detached(tensor, double=carries and size == 1)
-            made[id(tensor)] = fresh
-            if carries:
-                carriers.append(fresh)
-        return made[id(tensor)]
+    def copy(tensor: torch.Tensor) -> torch.Tensor:
+        carries = size is not None and tensor.dim() > 0 and tensor.shape[0] == size
+        fresh = _detached(tensor, double=carries and size == 1)
+        if carries:
+            carriers.append(fresh)
+        return fresh
 
-    return BatchInputs(inputs.map_tensors(alias), tuple(carriers))
+    return BatchInputs(inputs.map_tensors(copy), tuple(carriers))
 
 
 def static_inputs(inputs: Inputs) -> BatchInputs:
     """Return copies of `inputs` without any dynamic size."""
-    made: dict[int, torch.Tensor] = {}
-    copies = inputs.map_tensors(lambda tensor: made.setdefault(id(tensor), _detached(tensor, double=False)))
-    return BatchInputs(copies, ())
+    return BatchInputs(inputs.map_tensors(lambda tensor: _detached(tensor, double=False)), ())
 
 
 def _detached(tensor: torch.Tensor, double: bool) -> torch.Tensor:

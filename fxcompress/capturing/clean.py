@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.fx import GraphModule
+from torch.fx.immutable_collections import immutable_dict, immutable_list
+from torch.utils import _pytree as pytree
 
 from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
 from fxcompress.capturing.in_place import mutating, replace_in_place, replace_in_place_views
@@ -22,6 +25,7 @@ def clean(module: GraphModule, shares_memory: bool) -> list[str]:
         module: what `ExportedProgram.module` gives.
         shares_memory: whether the fake values in `meta["val"]` share memory where the real ones do.
     """
+    plain_results(module)
     remove_checks(module)
     notes = inline_regions(module)
     remove_checks(module)
@@ -37,6 +41,19 @@ def clean(module: GraphModule, shares_memory: bool) -> list[str]:
     if left:
         notes.append(f"these nodes write into their input and are left alone: {listing(left)}")
     return notes
+
+
+def plain_results(module: GraphModule) -> None:
+    """Let the graph of a symbolically traced model give lists and dictionaries, not the immutable kinds of FX."""
+    codegen: Any = module.graph._codegen
+    codegen.pytree_info = codegen.pytree_info._replace(out_spec=_plain(codegen.pytree_info.out_spec))
+
+
+def _plain(spec: pytree.TreeSpec) -> pytree.TreeSpec:
+    if spec.is_leaf():
+        return spec
+    kind: Any = {immutable_list: list, immutable_dict: dict}.get(spec.type, spec.type)
+    return pytree.TreeSpec(kind, spec.context, [_plain(child) for child in spec.children()])
 
 
 @contextmanager

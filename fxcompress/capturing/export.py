@@ -10,7 +10,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import nn
@@ -83,7 +82,7 @@ def _export_dynamic(model: nn.Module, batch: BatchInputs) -> Traced:
 
 def _export(model: nn.Module, batch: BatchInputs) -> ExportedProgram:
     args, kwargs = batch.inputs.args, batch.inputs.kwargs
-    shapes: Any = batch.shapes()
+    shapes = batch.shapes(model)
     with preserved(model), one_batch(model, batch), _quiet():
         try:
             return torch.export.export(model, args, kwargs, strict=False, dynamic_shapes=shapes)

@@ -47,4 +47,4 @@ def tensor_digest(tensor: torch.Tensor) -> str:
 def tensor_bytes(tensor: torch.Tensor) -> memoryview:
     """Return the bytes of `tensor` in row-major order; no copy where it lies so in the CPU's memory."""
     flat = tensor.detach().cpu().contiguous().reshape(-1)
-    return memoryview(flat.view(torch.uint8).numpy())
+    return flat.view(torch.uint8).numpy().data

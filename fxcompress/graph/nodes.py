@@ -225,7 +225,24 @@ def read_tensors(module: GraphModule) -> set[int]:
     return read
 
 
-def readers_of(module: GraphModule, tensor: torch.Tensor) -> set[Node]:
-    """Return the nodes that read `tensor`, under whichever of its names."""
-    sources = (node for node in module.graph.find_nodes(op="get_attr") if tensor_of(module, node) is tensor)
-    return {user for source in sources for user in source.users}
+class Sources:
+    """The `get_attr` nodes of a graph by the tensor that they read, for many questions at once.
+
+    It holds while tensors are replaced under all of their names, as `set_tensor` does.
+    """
+
+    def __init__(self, module: GraphModule) -> None:
+        self.roots: dict[str, int] = {}
+        self.nodes: dict[int, list[Node]] = {}
+        for node in module.graph.find_nodes(op="get_attr"):
+            root = self.roots.setdefault(str(node.target), id(attribute(module, str(node.target))))
+            self.nodes.setdefault(root, []).append(node)
+
+    def of(self, source: Node) -> list[Node]:
+        """Return the nodes that read the tensor of `source`, under whichever of its names, `source` among them."""
+        root = self.roots.get(str(source.target))
+        return [source] if root is None else self.nodes[root]
+
+    def readers(self, source: Node) -> set[Node]:
+        """Return the nodes that read the tensor of `source` through any of these."""
+        return {user for one in self.of(source) for user in one.users}

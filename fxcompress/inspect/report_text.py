@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tabulate import tabulate
@@ -14,8 +15,35 @@ from fxcompress.inspect.units import NOTHING, quantity, ratio_text
 if TYPE_CHECKING:
     from fxcompress.inspect.report import Measurement, Report, StepRow
 
-# Columns that a report takes at most.
+# Characters that a line takes at most. The widths of the columns of a table and the gaps between them add up to less.
 WIDTH = 110
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table: what stands above it, to which side its cells go, where they are broken."""
+
+    header: str
+    align: str
+    width: int
+
+
+MEASUREMENT_COLUMNS = (
+    Column("", "left", 22),
+    Column("before", "right", 18),
+    Column("after", "right", 18),
+    Column("ratio", "right", 9),
+    Column("", "left", 34),
+)
+STEP_COLUMNS = (
+    Column("", "right", 3),
+    Column("pass", "left", 30),
+    Column("fidelity", "left", 8),
+    Column("time", "right", 8),
+    Column("nodes", "right", 12),
+    Column("difference", "right", 10),
+    Column("statistics", "left", 26),
+)
 
 
 def report_text(report: Report) -> str:
@@ -37,14 +65,8 @@ def _measurements(report: Report) -> str:
     if not report.measurements:
         return ""
     rows = [_measurement(measurement) for measurement in report.measurements]
-    filled = [column for column in range(5) if column < 4 or any(row[4] for row in rows)]
-    return _table(
-        ["", "before", "after", "ratio", ""],
-        rows,
-        ("left", "right", "right", "right", "left"),
-        filled,
-        (None,) * 4 + (40,),
-    )
+    columns = MEASUREMENT_COLUMNS if any(row[-1] for row in rows) else MEASUREMENT_COLUMNS[:-1]
+    return _table(columns, rows)
 
 
 def _measurement(measurement: Measurement) -> list[str]:
@@ -63,13 +85,7 @@ def _steps(report: Report) -> str:
     if not report.steps:
         return ""
     rows = [_step(position, step) for position, step in enumerate(report.steps, 1)]
-    table = _table(
-        ["", "pass", "fidelity", "time", "nodes", "difference", "statistics"],
-        rows,
-        ("right", "left", "left", "right", "right", "right", "left"),
-        range(7),
-        (None, 36, None, None, None, None, 30),
-    )
+    table = _table(STEP_COLUMNS, rows)
     return "\n".join(
         [table, *(line for position, step in enumerate(report.steps, 1) for line in _notes(position, step))]
     )
@@ -79,7 +95,7 @@ def _step(position: int, step: StepRow) -> list[str]:
     return [
         str(position),
         printable(step.text),
-        step.fidelity,
+        printable(step.fidelity),
         quantity(step.seconds, "seconds"),
         change_text(step),
         difference_text(step),
@@ -112,20 +128,22 @@ def _notes(position: int, step: StepRow) -> Iterator[str]:
         yield from _wrapped(f"pass {position}: {note}", "  ")
 
 
-def _table(
-    headers: list[str],
-    rows: list[list[str]],
-    align: tuple[str, ...],
-    columns: range | list[int],
-    widths: tuple[int | None, ...],
-) -> str:
-    chosen = list(columns)
+def _table(columns: tuple[Column, ...], rows: list[list[str]]) -> str:
+    """Return a table; cells are broken here, since `tabulate` trips over figures with commas where it breaks them."""
     return tabulate(
-        [[row[column] for column in chosen] for row in rows],
-        headers=[headers[column] for column in chosen],
-        colalign=[align[column] for column in chosen],
-        maxcolwidths=[widths[column] for column in chosen],
+        [
+            [
+                textwrap.fill(cell, column.width, break_on_hyphens=False)
+                for cell, column in zip(row, columns, strict=False)
+            ]
+            for row in rows
+        ],
+        headers=[column.header for column in columns],
+        colalign=[column.align for column in columns],
         tablefmt="simple",
         disable_numparse=True,
-        preserve_whitespace=False,
     )
+
+
+def _broken(cell: str, width: int) -> str:
+    return textwrap.fill(cell, width, break_on_hyphens=False)

@@ -33,14 +33,15 @@ def quantity(value: float | None, unit: Unit, spread: float | None = None) -> st
 
 
 def _scale(value: float, unit: Unit) -> tuple[float, str]:
-    if unit == "seconds":
-        return next(((scale, prefix) for scale, prefix in _SMALL if abs(value) >= scale), _SMALL[-1])
-    return next(((scale, prefix) for scale, prefix in _LARGE if abs(value) >= scale), (1.0, ""))
+    """Return the largest prefix that leaves at least one before the point, once the figure is rounded."""
+    scales = _SMALL if unit == "seconds" else _LARGE
+    smallest = scales[-1] if value and unit == "seconds" else (1.0, "")
+    return next(((scale, prefix) for scale, prefix in scales if abs(value) >= 0.9995 * scale), smallest)
 
 
 def _digits(value: float) -> int:
     """Return the decimals that leave three figures."""
-    return 2 if abs(value) < 10 else 1 if abs(value) < 100 else 0
+    return 0 if value == 0 or abs(value) >= 99.95 else 1 if abs(value) >= 9.995 else 2
 
 
 def ratio(before: float | None, after: float | None) -> float | None:

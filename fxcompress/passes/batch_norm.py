@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import add_tensor, argument, is_call, readers_of, set_argument, set_tensor, tensor_of
+from fxcompress.graph.nodes import Sources, add_tensor, argument, is_call, set_argument, set_tensor, tensor_of
 from fxcompress.passes.rearranging import moved_axis, rearranged, value_users
 from fxcompress.passes.weights import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 
@@ -57,7 +57,7 @@ def affine_of(module: GraphModule, norm: Node) -> Affine | str:
     return Affine(scale, found.get("bias", 0.0) - found["running_mean"] * scale)
 
 
-def fold_before(module: GraphModule, norm: Node, affine: Affine) -> Fold | str:
+def fold_before(module: GraphModule, sources: Sources, norm: Node, affine: Affine) -> Fold | str:
     """Return what the layer that gives the input of `norm` becomes, or why it cannot take it over."""
     between = []
     layer = argument(norm, "input")
@@ -73,10 +73,10 @@ def fold_before(module: GraphModule, norm: Node, affine: Affine) -> Fold | str:
         axis = moved_axis(node, axis) if axis is not None else None
     if axis != 1:
         return "the layer before it has its channels on another axis"
-    return unfit(module, layer, "before") or sound(Fold(layer, *after_layer(module, layer, affine)), module)
+    return unfit(module, sources, layer, "before") or sound(Fold(layer, *after_layer(module, layer, affine)), module)
 
 
-def fold_after(module: GraphModule, norm: Node, affine: Affine) -> Fold | str:
+def fold_after(module: GraphModule, sources: Sources, norm: Node, affine: Affine) -> Fold | str:
     """Return what the layer that reads the result of `norm` becomes, or why it cannot take it over."""
     axis: int | None = 1
     node, layer = norm, None
@@ -95,7 +95,7 @@ def fold_after(module: GraphModule, norm: Node, affine: Affine) -> Fold | str:
         return "the layer after it has its channels on another axis"
     if is_call(layer, *CONVOLUTIONS) and not unpadded(module, layer):
         return "the convolution after it pads with zeros"
-    return unfit(module, layer, "after") or sound(Fold(layer, *before_layer(module, layer, affine)), module)
+    return unfit(module, sources, layer, "after") or sound(Fold(layer, *before_layer(module, layer, affine)), module)
 
 
 def channel_axis(layer: Node, value: Node) -> int:
@@ -104,7 +104,7 @@ def channel_axis(layer: Node, value: Node) -> int:
     return int(value.meta["val"].dim()) - behind
 
 
-def unfit(module: GraphModule, layer: Node, where: str) -> str | None:
+def unfit(module: GraphModule, sources: Sources, layer: Node, where: str) -> str | None:
     """Return why weight or bias of `layer` cannot take over a scale and a shift, None where they can."""
     for name in ("weight", "bias"):
         given = argument(layer, name)
@@ -113,7 +113,7 @@ def unfit(module: GraphModule, layer: Node, where: str) -> str | None:
         tensor = tensor_of(module, given)
         if tensor is None:
             return f"the {name} {where} it is computed in the graph"
-        if readers_of(module, tensor) != {layer}:
+        if sources.readers(given) != {layer}:
             return f"the {name} {where} it is shared"
         if name == "weight" and tensor.dim() < 2:
             return f"the weight {where} it is a vector"

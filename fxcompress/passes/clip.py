@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 from fxcompress.contract import Pass, PassContext, above, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.passes.weights import selected_weights
+from fxcompress.text import listing
 
 
 @dataclass(frozen=True)
@@ -36,15 +37,18 @@ class Clip(Pass):
         if self.limit is None and self.deviations is None:
             raise PassFailed("no range is given", hint="clip{limit=...} or clip{deviations=...}")
         counts: dict[str, int] = {}
+        uniform = []
         with torch.no_grad():
             for weight in selected_weights(module, context, self.targets, self.ignore):
                 bound = self._bound(weight.tensor)
                 if bound == 0:
-                    context.note(f"{weight.path}: left alone, its weights are all the same")
+                    uniform.append(weight.path)
                     continue
                 counts[weight.path] = int((weight.tensor.abs() > bound).sum())
                 context.record(clipped=counts[weight.path], weights=weight.tensor.numel())
                 weight.tensor.clamp_(-bound, bound)
+        if uniform:
+            context.note(f"{listing(uniform)}: left alone, all of its elements are the same")
         context.details["clipped"] = counts
         return module
 

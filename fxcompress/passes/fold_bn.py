@@ -8,7 +8,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, statistic
-from fxcompress.graph.nodes import argument, calls, drop_unused
+from fxcompress.graph.nodes import Sources, argument, calls, drop_unused
 from fxcompress.passes.batch_norm import Fold, affine_of, fold_after, fold_before, perform
 from fxcompress.text import listing
 
@@ -35,6 +35,7 @@ class FoldBatchNorm(Pass):
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         own: set[str] = set()
+        sources = Sources(module)
         folded: dict[str, str] = {}
         progress = True
         while progress:
@@ -42,7 +43,7 @@ class FoldBatchNorm(Pass):
             progress, kept = False, {}
             for norm in calls(module.graph, aten.batch_norm):
                 paths, name = own_paths(norm), norm.name
-                outcome = fold(module, norm)
+                outcome = fold(module, sources, norm)
                 if isinstance(outcome, str):
                     kept[name] = outcome
                 else:
@@ -57,13 +58,13 @@ class FoldBatchNorm(Pass):
         return module
 
 
-def fold(module: GraphModule, norm: Node) -> Fold | str:
+def fold(module: GraphModule, sources: Sources, norm: Node) -> Fold | str:
     """Fold `norm` into a neighbour and return what that became, or return why it stays."""
     affine = affine_of(module, norm)
     if isinstance(affine, str):
         return affine
-    before = fold_before(module, norm, affine)
-    after = fold_after(module, norm, affine) if isinstance(before, str) else before
+    before = fold_before(module, sources, norm, affine)
+    after = fold_after(module, sources, norm, affine) if isinstance(before, str) else before
     if isinstance(after, str):
         return f"{before}; {after}"
     perform(module, norm, after)

@@ -26,9 +26,9 @@ class FoldConstants(Pass):
     """Compute what depends on stored tensors alone, and store the results.
 
     Weight standardisation becomes a plain weight, so that later passes find it. A result takes the name of the
-    parameter that it is computed from, where one of the same shape is read nowhere else; other results get a name of
-    their own, `NAME_folded`, or that of the parametrization that computed them. A result is trainable where gradients reached a parameter through it, and trains as it is
-    stored.
+    parameter that it is computed from, where one of the same shape is read nowhere else, or the name under which a
+    parametrization computed it; other results get a name of their own, `NAME_folded`. A result is trainable where
+    gradients reached a parameter through it, and trains as it is stored.
 
     What stays: dequantize nodes, since folding them would undo the compression; bare views, which cost nothing; random
     numbers, and what is in memory that the graph writes into; results that are `growth` larger than what they replace;

@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import add_tensor, readers_of, set_tensor
+from fxcompress.graph.nodes import add_tensor, set_tensor
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.passes.weights import Weight, selected_weights
 
@@ -41,7 +41,7 @@ class Quantize(Pass):
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         quantized: dict[str, dict[str, object]] = {}
         for weight in selected_weights(module, context, self.targets, self.ignore):
-            if any(writes(reader) for reader in readers_of(module, weight.tensor)):
+            if any(writes(user) for user in weight.users):
                 context.note(f"{weight.path}: left alone, the graph writes into it")
                 continue
             scale = channel_scale(weight)
@@ -84,7 +84,7 @@ def integers_of(weight: Weight, scale: torch.Tensor) -> torch.Tensor:
 
 def insert_dequantize(module: GraphModule, weight: Weight, scale: torch.Tensor) -> str:
     """Let the nodes that read `weight` read a dequantize node, put just before them; return the path of the scale."""
-    first = min(user for source in weight.sources for user in source.users)
+    first = min(weight.users)
     scales = add_tensor(module, f"{weight.path}_scale", scale, first)
     for source in weight.sources:
         reader = min(source.users)

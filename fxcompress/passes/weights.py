@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import argument, is_call, readers_of, tensor_of
+from fxcompress.graph.nodes import Sources, argument, is_call, tensor_of
 from fxcompress.passes.rearranging import moved_axis, rearranged
 from fxcompress.text import listing
 
@@ -58,8 +58,12 @@ class Weight:
     @property
     def embeds(self) -> bool:
         """Whether an embedding looks up its rows."""
-        users = {user for source in self.sources for user in source.users}
-        return any(is_call(user, *EMBEDDINGS) for user in (*self.readers, *users))
+        return any(is_call(user, *EMBEDDINGS) for user in (*self.readers, *self.users))
+
+    @property
+    def users(self) -> set[Node]:
+        """The nodes that read the tensor itself: layers, and views between it and a layer."""
+        return {user for source in self.sources for user in source.users}
 
 
 @dataclass(frozen=True)
@@ -118,16 +122,17 @@ def weights_of(module: GraphModule, nodes: Iterable[Node]) -> list[Weight]:
         tensor = tensor_of(module, chain[0]) if chain else None
         if tensor is not None and tensor.is_floating_point():
             grouped.setdefault(id(tensor), []).append((use, chain))
-    return [_weight(module, uses) for uses in grouped.values()]
+    sources = Sources(module)
+    return [_weight(module, sources, uses) for uses in grouped.values()]
 
 
-def _weight(module: GraphModule, uses: list[tuple[Use, list[Node]]]) -> Weight:
+def _weight(module: GraphModule, sources: Sources, uses: list[tuple[Use, list[Node]]]) -> Weight:
     first, chain = uses[0]
     tensor = tensor_of(module, chain[0])
     assert tensor is not None
     readers = tuple(dict.fromkeys(use.layer for use, _ in uses))
-    sources = tuple(node for node in module.graph.find_nodes(op="get_attr") if tensor_of(module, node) is tensor)
-    return Weight(str(chain[0].target), tensor, readers, sources, stored_axis(chain, first.output_axis))
+    axis = stored_axis(chain, first.output_axis)
+    return Weight(str(chain[0].target), tensor, readers, tuple(sources.of(chain[0])), axis)
 
 
 def selected_weights(
@@ -150,7 +155,7 @@ def selected_weights(
     ignored = set(context.select(module, ignore)) if ignore else set()
     found, left = [], _missing(nodes)
     for weight in weights_of(module, nodes):
-        if ignored & readers_of(module, weight.tensor):
+        if ignored & weight.users:
             left[weight.path] = "an ignored layer shares it"
         elif not targets and not isinstance(weight.tensor, torch.nn.Parameter):
             left[weight.path] = "it is a buffer; targets may name it"

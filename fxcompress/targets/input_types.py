@@ -16,7 +16,7 @@ from fxcompress.targets.json_text import checked, record
 
 MAX_DIMENSIONS = 64
 MAX_SYMBOLS = 64
-MAX_TERMS = 64
+MAX_TERMS = 16
 MAX_SIZE = 2**40
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -21,8 +22,11 @@ from fxcompress.targets.input_types import TypeReader
 from fxcompress.targets.json_text import checked
 
 MAX_DIMENSIONS = 64
-MAX_EXPRESSION = 400
+# Parts of a size's expression: `b` has one, `16*b` three. Sympy's time grows steeply with floor divisions that nest.
+MAX_EXPRESSION = 50
 MAX_RESULTS = 20_000
+# Far above what any model took: about 5 ms a node.
+SECONDS, SECONDS_A_NODE = 60.0, 0.1
 
 
 def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
@@ -45,6 +49,7 @@ def restore_types(module: GraphModule, types: Any, symbols: Any) -> None:
     with _silent(), mode, enable_python_dispatcher():
         reader = TypeReader(symbols, shape_env)
         inputs = [reader.decode(types[node.name]) for node in placeholders]
+        _check_sizes(inputs)
         try:
             _Bounded(module, mode, shape_env).run(*inputs, enable_io_processing=False)
         except VerificationFailed as error:
@@ -75,6 +80,7 @@ class _Bounded(Propagation):
     def __init__(self, module: GraphModule, mode: FakeTensorMode, shape_env: ShapeEnv) -> None:
         super().__init__(module, mode, shape_env)
         self._budget = MAX_RESULTS + 4 * len(module.graph.nodes)
+        self._deadline = time.monotonic() + SECONDS + SECONDS_A_NODE * len(module.graph.nodes)
 
     def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         if isinstance(target, torch._ops.OpOverload):
@@ -82,8 +88,9 @@ class _Bounded(Propagation):
         else:
             _check_operands(target, args)
         result = super().call_function(target, args, kwargs)
-        for value in tree_leaves(result):
-            _check_result(value)
+        _check_sizes(result)
+        if time.monotonic() > self._deadline:
+            raise ArtifactError("the types of the graph take longer to compute than any model's")
         return result
 
     def _spend(self, target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
@@ -159,17 +166,19 @@ def _check_operands(target: Any, args: tuple[Any, ...]) -> None:
         raise ArtifactError("pow takes an exponent of four at most")
 
 
-def _check_result(value: Any) -> None:
-    sizes = [value]
-    if isinstance(value, torch.Tensor):
-        if value.dim() > MAX_DIMENSIONS:
-            raise ArtifactError(f"a tensor of {value.dim()} dimensions; {MAX_DIMENSIONS} are allowed")
-        sizes = [size for size in value.shape if not isinstance(size, int)]
-    for size in sizes:
-        if type(size) is int and not -(2**63) <= size < 2**63:
-            raise ArtifactError("a size beyond 64 bits")
-        if isinstance(size, torch.SymInt | torch.SymFloat) and _complexity(size.node.expr) > MAX_EXPRESSION:
-            raise ArtifactError("a size that is too long an expression")
+def _check_sizes(result: Any) -> None:
+    """Check every number, and every size of a tensor, in what a node gives."""
+    for value in tree_leaves(result):
+        sizes: list[Any] = [value]
+        if isinstance(value, torch.Tensor):
+            if value.dim() > MAX_DIMENSIONS:
+                raise ArtifactError(f"a tensor of {value.dim()} dimensions; {MAX_DIMENSIONS} are allowed")
+            sizes = [size for size in value.shape if not isinstance(size, int)]
+        for size in sizes:
+            if type(size) is int and not -(2**63) <= size < 2**63:
+                raise ArtifactError("a size beyond 64 bits")
+            if isinstance(size, torch.SymInt | torch.SymFloat) and _complexity(size.node.expr) > MAX_EXPRESSION:
+                raise ArtifactError("a size that is too long an expression")
 
 
 def _complexity(expression: Any) -> int:

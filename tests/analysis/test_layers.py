@@ -2,6 +2,7 @@
 
 import copy
 import time
+import weakref
 
 import pytest
 import torch
@@ -134,8 +135,8 @@ def test_times_belong_to_the_layer_that_takes_them(net, inputs):
     net.second[1] = Waits()
     found = layer_seconds(capture(net, inputs).module, inputs, runs=3)
     assert set(found) == {"first", "second.0", "second.1", "last", ""}
-    assert 0.02 <= found["second.1"] < 0.06
-    assert all(0 < seconds < 0.02 for path, seconds in found.items() if path != "second.1")
+    assert found["second.1"] >= 0.02
+    assert all(0 < seconds < found["second.1"] for path, seconds in found.items() if path != "second.1")
 
 
 def test_only_what_is_wanted_is_held(net, inputs):
@@ -143,8 +144,6 @@ def test_only_what_is_wanted_is_held(net, inputs):
     alive = []
 
     def watch(node, value, seconds):
-        import weakref
-
         if node.op == "call_function":
             alive.append(weakref.ref(value))
             assert sum(reference() is not None for reference in alive) <= 2

@@ -5,41 +5,11 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
-ELEMENTS = set(
-    [
-        "html",
-        "head",
-        "title",
-        "style",
-        "body",
-        "main",
-        "header",
-        "section",
-        "h1",
-        "h2",
-        "h3",
-        "p",
-        "span",
-        "div",
-        "code",
-        "mark",
-        "small",
-        "table",
-        "thead",
-        "tbody",
-        "tr",
-        "th",
-        "td",
-        "details",
-        "summary",
-        "ul",
-        "li",
-        "dl",
-        "dt",
-        "dd",
-        "meta",
-    ]
-)
+ELEMENTS = {
+    *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "details", "summary"),
+    *("h1", "h2", "h3", "p", "div", "span", "code", "mark", "small", "ul", "li", "dl", "dt", "dd"),
+    *("table", "thead", "tbody", "tr", "th", "td"),
+}
 LOADING = {"src", "href", "srcset", "action", "background", "poster", "data", "formaction"}
 
 

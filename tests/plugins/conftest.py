@@ -6,11 +6,12 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
+from importlib.metadata import entry_points
 from pathlib import Path
 
 import pytest
 
-from fxcompress.plugins import DISABLE_AUTOLOAD
+from fxcompress.plugins import DISABLE_AUTOLOAD, GROUP
 from fxcompress.skeleton import write_skeleton
 
 PLUGINS = Path(__file__).parents[2] / "plugins"
@@ -146,7 +147,6 @@ ENTRIES = {
     "missing": "whole_mod:absent",
     "moduleless": "no_such_module",
     "no-pass": "twins_mod:no_pass",
-    "passes": "whole_mod",
     "raising": "raising_mod",
     "shared": "whole_mod",
     "twin-a": "twins_mod:first",
@@ -176,3 +176,9 @@ def bad(tmp_path_factory):
     first = write_distribution(sources / "first", "broken-dist", "1.2", ENTRIES, BROKEN)
     second = write_distribution(sources / "second", "other-dist", "0.3", {"shared": "other_mod"}, {"other_mod": ""})
     return install(tmp_path_factory.mktemp("bad"), [first, second])
+
+
+@pytest.fixture(scope="session")
+def blockable():
+    """The names of the broken plugins, and of whole ones that may be installed where the tests run."""
+    return sorted({*ENTRIES, *entry_points(group=GROUP).names})

@@ -2,7 +2,7 @@
 
 import pytest
 
-from .conftest import ENTRIES
+import fxcompress as fxc
 
 WITHOUT = "\n  hint: go on without it with  -p no:{}\n"
 
@@ -29,23 +29,19 @@ ERRORS = {
     "undocumented": "plugin 'undocumented': pass class twins_mod.Undocumented has no docstring\n"
     "  hint: its docstring is its manual page\n",
     "no-pass": "plugin 'no-pass': <class 'int'> is no pass class\n  hint: derive it from fxc.Pass\n",
-    "twin-a twin-b": "pass 'twin' is registered twice: twins_mod.First by plugin 'twin-a' and twins_mod.Second by plugin "
-    "'twin-b'\n  hint: block one of them with  -p no:twin-b\n",
+    "twin-a twin-b": "pass 'twin' is registered twice: twins_mod.First by plugin 'twin-a' and twins_mod.Second"
+    " by plugin 'twin-b'\n  hint: block one of them with  -p no:twin-b\n",
 }
 
 
-def blocking_all_but(names):
-    """Block every plugin of the site but some; that called `passes` stands and falls with the built-in one."""
-    blocked = [name for name in ENTRIES if name not in names and name != "passes"]
-    return [word for name in blocked for word in ("-p", f"no:{name}")]
-
-
 @pytest.fixture(scope="module")
-def outcomes(bad):
-    commands = {names: (["plugins", *blocking_all_but(names.split())], {}) for names in ERRORS}
-    commands["taken"] = (["plugins", *blocking_all_but(())], {})
-    commands["one twin"] = (["passes", *blocking_all_but(["twin-b"]), "-p", "no:passes"], {})
-    commands["none left"] = (["plugins", *blocking_all_but(()), "-p", "no:passes"], {})
+def outcomes(bad, blockable):
+    def blocking_all_but(names):
+        return [word for name in blockable if name not in names.split() for word in ("-p", f"no:{name}")]
+
+    commands = {names: (["plugins", *blocking_all_but(names)], {}) for names in ERRORS}
+    commands["one twin"] = (["passes", *blocking_all_but("twin-b"), "-p", "no:passes"], {})
+    commands["none left"] = (["plugins", *blocking_all_but("")], {})
     commands["all"] = (["passes"], {})
     commands["not autoloaded"] = (["plugins"], {"FXCOMPRESS_DISABLE_AUTOLOAD": "1"})
     commands["asked for"] = (["plugins", "-p", "broken"], {"FXCOMPRESS_DISABLE_AUTOLOAD": "1"})
@@ -55,19 +51,13 @@ def outcomes(bad):
 
 @pytest.mark.parametrize("names", ERRORS)
 def test_a_broken_plugin_is_named_with_the_way_out(outcomes, names):
-    # The plugin that takes the name of the built-in one comes behind `no-pass` in the alphabet and before others.
     assert outcomes[names].code == 2
     assert outcomes[names].out == ""
     assert outcomes[names].err.startswith(f"error: {ERRORS[names]}")
 
 
-def test_a_name_of_a_built_in_plugin_is_taken(outcomes):
-    assert outcomes["taken"].code == 2
-    assert "plugin 'passes' (broken-dist 1.2) does not register" in outcomes["taken"].err
-
-
 def test_without_the_broken_ones_it_goes_on(outcomes):
-    assert (outcomes["none left"].code, outcomes["none left"].names) == (0, [])
+    assert (outcomes["none left"].code, outcomes["none left"].names) == (0, ["passes"])
     assert outcomes["one twin"].names == ["twin"]
 
 
@@ -83,3 +73,25 @@ def test_where_nothing_is_autoloaded_nothing_breaks(outcomes):
         "error: plugin 'broken_mod' is no installed plugin, and as a module it does not import: "
         "No module named 'not_there'\n  hint: did you mean 'broken'?\n"
     )
+
+
+class Hooked:
+    @fxc.hookimpl
+    def register_passes(self, register):
+        pass
+
+
+def test_a_name_is_taken_once():
+    plugins = fxc.Plugins()
+    with pytest.raises(fxc.FxcompressError, match=r"plugin 'passes' \(object\) does not register"):
+        plugins.register(Hooked(), "passes")
+
+
+def test_an_object_with_an_unknown_hook_is_refused():
+    class Misspelt:
+        @fxc.hookimpl
+        def register_instrument(self, register):
+            pass
+
+    with pytest.raises(fxc.FxcompressError, match="did you mean 'register_instruments'"):
+        fxc.Plugins().register(Misspelt(), "misspelt")

@@ -1,4 +1,4 @@
-"""Plugins that are installed: load order, blocking, loading by name, and what they bring, all through the command line."""
+"""Plugins that are installed: load order, blocking, loading by name, and what they bring."""
 
 import json
 import subprocess
@@ -88,14 +88,16 @@ def test_what_is_loaded_already_is_not_loaded_again(outcomes):
         ),
         (
             "unknown",
-            "error: plugin 'lowrnk' is no installed plugin, and as a module it does not import: No module named 'lowrnk'\n"
+            "error: plugin 'lowrnk' is no installed plugin, and as a module it does not import: "
+            "No module named 'lowrnk'\n"
             "  hint: did you mean 'lowrank'?\n",
         ),
         ("unknown blocked", "error: there is no plugin 'lowrnk' to block\n  hint: did you mean 'lowrank'?\n"),
         ("unknown instrument", "error: there is no instrument 'memry'\n  hint: did you mean 'memory'?\n"),
         (
             "option",
-            "error: pass 'lowrank' has no option 'rato'\n  lowrank{rato=0.5}\n          ^^^^\n  hint: did you mean 'ratio'?\n",
+            "error: pass 'lowrank' has no option 'rato'\n  lowrank{rato=0.5}\n          ^^^^\n"
+            "  hint: did you mean 'ratio'?\n",
         ),
     ],
 )
@@ -117,7 +119,7 @@ def test_a_blocked_plugin_s_pass_is_not_there(outcomes):
 
 def test_a_run_uses_the_pass_and_the_instrument(outcomes):
     assert outcomes["compress"].code == 0, outcomes["compress"].err
-    (stage,) = json.loads(outcomes["compress"].out)["stages"]
+    (stage,) = json.loads(outcomes["compress"].out)["steps"]
     assert stage["plugin"] == "lowrank"
     assert stage["statistics"]["factorized"] == 2
     assert stage["statistics"]["peak_memory_bytes"] > 32 * 32 * 4

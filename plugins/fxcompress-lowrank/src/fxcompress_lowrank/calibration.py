@@ -44,7 +44,8 @@ def as_vectors(reader: Node, value: torch.Tensor) -> torch.Tensor:
     """Return what a layer multiplies, one vector a row: [n, columns]."""
     dims = spatial_dims(reader)
     if dims:
-        value = value[(..., *places(reader, dims))].movedim(-dims - 1, -1)
+        seen: tuple[Any, ...] = (..., *places(reader, dims))
+        value = value[seen].movedim(-dims - 1, -1)
     return value.reshape(-1, value.shape[-1])
 
 

@@ -99,7 +99,7 @@ def split(module: GraphModule, matrix: Matrix, down: torch.Tensor, up: torch.Ten
 
     Args:
         down: [rank, columns], the weight of the first layer.
-        up: [rows, rank], that of the second, which keeps the bias.
+        up: [rows, rank], that of the second, which keeps the bias; stride and padding are with the first.
     """
     first = matrix.readers[0]
     down_node = add_tensor(module, f"{matrix.path}_down", factor(matrix, down), first)
@@ -116,19 +116,15 @@ def factor(matrix: Matrix, values: torch.Tensor) -> torch.nn.Parameter:
 
 
 def replace(module: GraphModule, node: Node, down: Node, up: Node) -> None:
-    """Put two calls in the place of `node`: the first with its stride and padding, the second with its bias."""
+    """Put a call with the weight `down` before `node`, which goes on with the weight `up` and its bias."""
+    bias = argument(node, "bias")
     with module.graph.inserting_before(node):
         first = module.graph.create_node("call_function", node.target, node.args, node.kwargs, f"{node.name}_down")
-        second = module.graph.create_node(
-            "call_function", plain(node), (first, up, argument(node, "bias")), name=f"{node.name}_up"
-        )
     set_argument(first, "weight", down)
     set_argument(first, "bias", None)
-    for made in (first, second):
-        # The module path, the place in the user's code, and which node of the graph before this one stands for.
-        made.meta = {**node.meta, "origin": (node.name,)}
-    node.replace_all_uses_with(second)
-    module.graph.erase_node(node)
+    # The module path and the line in the user's code are those of `node`; a diff is told whose part the new node is.
+    first.meta = {**node.meta, "origin": (node.name,)}
+    node.target, node.args, node.kwargs = plain(node), (first, up, bias), {}
 
 
 def plain(node: Node) -> torch._ops.OpOverload:

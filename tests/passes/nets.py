@@ -1,0 +1,106 @@
+"""Graphs for tests of passes: drawn call by call, which takes milliseconds, or captured once from small models."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.fx import Graph, Node
+
+import fxcompress as fxc
+from fxcompress.contract import PassContext, Resources, statistics_of
+from fxcompress.graph.module import CapturedModule
+from fxcompress.graph.shapes import propagate
+from fxcompress.pipeline import Pipeline
+
+aten = torch.ops.aten
+
+
+class Draft:
+    """A graph of ATen calls that is drawn call by call.
+
+    draft = Draft()
+    x = draft.input("x", torch.randn(2, 3))
+    module = draft.module(draft.call(aten.linear.default, x, draft.tensor("w", torch.randn(4, 3))))
+    """
+
+    def __init__(self) -> None:
+        self.root = nn.Module()
+        self.graph = Graph()
+
+    def input(self, name: str, example: torch.Tensor) -> Node:
+        node = self.graph.placeholder(name)
+        node.meta["val"] = example
+        return node
+
+    def tensor(self, path: str, value: torch.Tensor, *, buffer: bool = False, persistent: bool = True) -> Node:
+        """Register `value` (a Parameter unless `buffer`, the very object if it is one) and return a node that reads it."""
+        owner = self.root
+        *words, last = path.split(".")
+        for word in words:
+            if word not in owner._modules:
+                owner.add_module(word, nn.Module())
+            owner = owner._modules[word]
+        if not buffer and not isinstance(value, nn.Parameter):
+            value = nn.Parameter(value, requires_grad=value.is_floating_point())
+        if not hasattr(owner, last):
+            if buffer:
+                owner.register_buffer(last, value, persistent=persistent)
+            else:
+                owner.register_parameter(last, value)
+        return self.graph.get_attr(path)
+
+    def call(self, target: Any, *args: Any, **kwargs: Any) -> Node:
+        return self.graph.call_function(target, args, kwargs)
+
+    def batch_norm(self, x: Node, path: str, channels: int, *, affine: bool = True, dtype: torch.dtype = torch.float64) -> Node:
+        """A batch norm with random statistics, as training leaves them."""
+        own = [self.tensor(f"{path}.{name}", torch.rand(channels, dtype=dtype) + 0.5) for name in ("weight", "bias") if affine]
+        mean = self.tensor(f"{path}.running_mean", torch.randn(channels, dtype=dtype), buffer=True)
+        var = self.tensor(f"{path}.running_var", torch.rand(channels, dtype=dtype) + 0.5, buffer=True)
+        self.root.get_submodule(path).register_buffer("num_batches_tracked", torch.tensor(7))
+        return self.call(aten.batch_norm.default, x, *(own or (None, None)), mean, var, False, 0.1, 1e-5, False)
+
+    def module(self, *outputs: Node) -> CapturedModule:
+        self.graph.output(outputs[0] if len(outputs) == 1 else outputs)
+        module = CapturedModule(self.root, self.graph)
+        module.eval()
+        propagate(module)
+        return module
+
+
+def apply(text: str, module: CapturedModule) -> tuple[CapturedModule, PassContext]:
+    """Run the one pass that `text` spells on `module`, without any instrument; return what it left behind."""
+    (running,) = Pipeline.parse(text)
+    context = PassContext(Resources(fxc.Inputs()), tuple(statistics_of(type(running))))
+    result = running.apply(module, context)
+    assert isinstance(result, CapturedModule)
+    result.graph.lint()
+    result.recompile()
+    propagate(result)
+    return result, context
+
+
+def operations(module: CapturedModule) -> list[str]:
+    """The names of the calls in order: `conv2d`, `batch_norm`."""
+    return [
+        str(getattr(node.target, "overloadpacket", node.target.__name__)).removeprefix("aten.")
+        for node in module.graph.nodes
+        if node.op == "call_function"
+    ]
+
+
+def with_statistics(model: nn.Module) -> nn.Module:
+    """Give the batch norms of `model` random statistics, scales and shifts, and return it in evaluation mode."""
+    for module in model.modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            for tensor, low, high in (
+                (module.running_mean, -1.0, 1.0),
+                (module.running_var, 0.5, 2.0),
+                (module.weight, 0.5, 1.5),
+                (module.bias, -1.0, 1.0),
+            ):
+                if tensor is not None:
+                    nn.init.uniform_(tensor, low, high)
+    return model.eval()

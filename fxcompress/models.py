@@ -17,8 +17,8 @@ from fxcompress.errors import FxcompressError, ModelError
 from fxcompress.text import suggestion
 
 if TYPE_CHECKING:
+    from fxcompress.capturing import Captured
     from fxcompress.compiler import Model
-    from fxcompress.graph.module import CapturedModule
     from fxcompress.targets import Artifact
 
 KEYS = ("model", "inputs", "calibration", "evaluate", "train")
@@ -53,15 +53,14 @@ def find_model(name: str) -> NamedModel:
     return called(name, factory_in(module, place, factory))
 
 
-def graph_and_notes(named: NamedModel) -> tuple[CapturedModule, tuple[str, ...]]:
-    """Return the graph of a named model, captured where it is not yet, and what capture had to say."""
+def captured_model(named: NamedModel) -> Captured:
+    """Return a named model as it is where it is captured already, else capture it."""
     from fxcompress.capturing import Captured, capture
     from fxcompress.targets import Artifact
 
-    if isinstance(named.model, Captured | Artifact):
-        return named.model.module, tuple(named.model.notes)
-    captured = capture(named.model, named.inputs)
-    return captured.module, captured.notes
+    if isinstance(named.model, Artifact):
+        return named.model.captured
+    return named.model if isinstance(named.model, Captured) else capture(named.model, named.inputs)
 
 
 def load(path: str) -> Artifact:

@@ -32,7 +32,7 @@ def build_report(
     Latency and memory are those of one call with the example inputs, fidelity is that of its results.
     """
     before, inputs = captured.module, captured.inputs
-    costs = (cost(before), cost(module))
+    costs = (cost(before, inputs=inputs), cost(module, inputs=inputs))
     text = str(pipeline)
     return Report(
         model=type(resources.original).__name__ if resources.original is not None else "model",

@@ -9,17 +9,25 @@ import torch
 from torch.fx import Graph, Node
 from torch.utils import _pytree as pytree
 
+from fxcompress.graph.nodes import calls
+
+aten = torch.ops.aten
+_DROPOUT = (aten.dropout, aten.feature_dropout, aten.alpha_dropout, aten.feature_alpha_dropout)
+
 
 class Aliases:
     """The nodes of a graph by the storages that their values lie in.
 
-    Fake tensors share storages exactly as real ones do, also where a schema does not say so: `dropout` in evaluation
-    mode gives its very input. Nodes that are replaced stay in their class, which errs on the safe side.
+    Fake tensors share storages as real ones do, also where a schema does not say so. The exception is dropout, which
+    in evaluation mode gives its very input, but a copy of it when it is traced. Nodes that are replaced stay in their
+    class, which errs on the safe side.
     """
 
     def __init__(self, graph: Graph) -> None:
         self.order: dict[Node, float] = {node: place for place, node in enumerate(graph.nodes)}
         self.storages = {node: _storages(node.meta.get("val")) for node in graph.nodes}
+        for node in calls(graph, *_DROPOUT):
+            self.storages[node] |= self.storages[node.args[0]]
         self.nodes: dict[int, list[Node]] = defaultdict(list)
         for node, storages in self.storages.items():
             for storage in storages:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,10 +39,12 @@ def batch_sizes(program: ExportedProgram) -> BatchSizes | None:
         {env.simplify(guard.expr) for guard in env.guards if _by_the_model(guard)} if env is not None else set()
     )
     conditions = {condition for condition in conditions if len(condition.free_symbols) == 1}
-    allowed = [size for size in _SAMPLES if all(_holds(condition, size) for condition in conditions)]
-    if len(allowed) == len(_SAMPLES):
-        return None
-    return _fitted(allowed)
+
+    def holds(size: int) -> bool:
+        return all(_holds(condition, size) for condition in conditions)
+
+    allowed = [size for size in _SAMPLES if holds(size)]
+    return None if len(allowed) == len(_SAMPLES) else _fitted(allowed, holds)
 
 
 def _shape_env(program: ExportedProgram) -> ShapeEnv | None:
@@ -63,17 +67,18 @@ def _holds(condition: sympy.Basic, size: int) -> bool:
     return bool(condition.xreplace({symbol: sympy.Integer(size)}) == sympy.true)
 
 
-def _fitted(allowed: list[int]) -> BatchSizes:
+def _fitted(allowed: list[int], holds: Callable[[int], bool]) -> BatchSizes:
     """Return the bounds and the factor that give exactly `allowed` of the samples."""
     if not allowed:
         raise UnevenBatchSizes
-    factor = int(sympy.gcd_list(allowed)) if len(allowed) > 1 else 1
+    factor = math.gcd(*allowed) if len(allowed) > 1 else 1
     top, bottom = max(allowed), min(allowed)
-    fitted = BatchSizes(
-        minimum=0 if bottom <= factor else bottom,
-        maximum=None if top > max(_SAMPLES) - factor else top,
-        multiple_of=factor,
-    )
+    bounded = top + factor <= max(_SAMPLES)
+    while bounded and holds(top + factor):
+        top += factor
+    while bottom > factor and holds(bottom - factor):
+        bottom -= factor
+    fitted = BatchSizes(0 if bottom <= factor else bottom, top if bounded else None, factor)
     if [size for size in _SAMPLES if size in fitted] != allowed:
         raise UnevenBatchSizes
     return fitted

@@ -21,10 +21,10 @@ def diff(before: str, after: str, stat: bool, html: Path | None, as_json: bool) 
     from fxcompress.cli.compress import check_writable
     from fxcompress.comparison import diff as compare
     from fxcompress.files import write_text
-    from fxcompress.models import find_model, graph_and_notes
+    from fxcompress.models import captured_model, find_model
 
     check_writable(html)
-    sides = [graph_and_notes(find_model(name))[0] for name in (before, after)]
+    sides = [captured_model(find_model(name)) for name in (before, after)]
     found = compare(*sides, labels=(before, after))
     if html is not None:
         write_text(html, found.to_html())

@@ -21,16 +21,16 @@ def inspect(model: str, cost: bool, as_json: bool) -> None:
     """Show the graph of MODEL, an artifact or a factory, or with --cost what its parts cost."""
     from fxcompress.analysis.cost import cost as count_cost
     from fxcompress.inspect import snapshot
-    from fxcompress.models import find_model, graph_and_notes
+    from fxcompress.models import captured_model, find_model
 
-    module, notes = graph_and_notes(find_model(model))
+    captured = captured_model(find_model(model))
     if cost:
-        found = count_cost(module)
+        found = count_cost(captured.module, inputs=captured.inputs)
         click.echo(json.dumps(cost_dict(found), indent=2) if as_json else cost_table(found))
     else:
-        shot = snapshot(module, model)
+        shot = snapshot(captured.module, model)
         click.echo(json.dumps(shot.to_dict(), indent=2) if as_json else str(shot))
-    for note in notes:
+    for note in captured.notes:
         click.echo(f"note: {note}", err=True)
 
 

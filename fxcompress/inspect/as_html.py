@@ -7,7 +7,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from fxcompress.inspect.as_text import TOP, parameter_remarks, same_word
-from fxcompress.inspect.markup import Markup, element, join, page, section, table
+from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
 from fxcompress.inspect.modules import Module, modules_of
 from fxcompress.inspect.rows import Row, argument_text
 from fxcompress.inspect.units import Unit, quantity, ratio_text
@@ -77,7 +77,7 @@ def _bar_row(module: Module, most: int) -> Markup:
     figures = [quantity(before, "bytes")] + ([f" → {quantity(after, 'bytes')}"] if before != after else [])
     return element(
         "div",
-        element("span", module.path or TOP, class_="module"),
+        element("span", breakable(module.path or TOP), class_="module"),
         bar_pair(before, after, most),
         element("span", *figures, class_="figure"),
         class_="bar-row",
@@ -95,8 +95,9 @@ def bar_pair(before: float | None, after: float | None, most: float) -> Markup:
     lines = [
         element("span", class_=f"bar {side}", style=f"width:{100 * (value or 0) / most if most else 0:.2f}%")
         for side, value in (("before", before), ("after", after))
+        if before or after
     ]
-    return element("span", *lines, class_="bar-pair", aria_hidden="true")
+    return element("span", *lines, class_="bar-pair", aria_hidden="true") if lines else Markup()
 
 
 def graph(diff: GraphDiff, whole: bool = True) -> Markup:
@@ -121,7 +122,7 @@ def graph(diff: GraphDiff, whole: bool = True) -> Markup:
         for entry in entries:
             if grouping.of(entry) != module:
                 module = grouping.of(entry)
-                parts.append(element("h3", module or TOP))
+                parts.append(element("h3", breakable(module or TOP)))
             parts.append(_pair(entry))
     sides = ((diff.before.label or "before", "before"), (diff.after.label or "after", "after"))
     head = element("div", *(element("div", label, class_=f"side {side}") for label, side in sides), class_="pair heads")

@@ -8,7 +8,7 @@ from importlib.resources import files
 
 from fxcompress.inspect.as_text import printable
 
-EMPTY = ("meta", "col", "br")
+EMPTY = ("meta", "wbr")
 # Nothing is loaded and nothing runs; the style sheet stands in the page.
 POLICY = "default-src 'none'; style-src 'unsafe-inline'; base-uri 'none'; form-action 'none'"
 
@@ -37,6 +37,12 @@ def _attribute(key: str, value: str | bool) -> str:
 def join(content: Iterable[str]) -> Markup:
     """Return parts one after the other, those that are not markup escaped."""
     return Markup("".join(part if isinstance(part, Markup) else escape(printable(part)) for part in content))
+
+
+def breakable(path: str) -> Markup:
+    """Return a dotted path that a line may end in behind every dot."""
+    words = path.split(".")
+    return join([*(part for word in words[:-1] for part in (f"{word}.", element("wbr"))), words[-1]])
 
 
 def page(title: str, *content: str) -> str:

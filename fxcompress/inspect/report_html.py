@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from fxcompress.inspect.as_html import bar_pair, bars, graph, legend
-from fxcompress.inspect.markup import Markup, element, join, page, section, table
+from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
 from fxcompress.inspect.report_text import change_text, difference_text, statistics_text
 from fxcompress.inspect.units import NOTHING, Unit, quantity, ratio_text
+from fxcompress.text import plural
 
 if TYPE_CHECKING:
     from fxcompress.inspect.report import LayerRow, Measurement, Report, StepRow
@@ -90,32 +91,44 @@ def _step(number: int, step: StepRow) -> Markup:
 
 
 def _layers(layers: tuple[LayerRow, ...]) -> Markup:
-    """Return a table of the layers, without the columns that hold nothing."""
+    """Return a table of the layers that have tensors, and behind a click one of the others."""
     if not layers:
         return Markup()
     most = max(max(layer.bytes_before or 0, layer.bytes_after or 0) for layer in layers)
+    heavy, light = ([layer for layer in layers if bool(_weight(layer)) is wanted] for wanted in (True, False))
+    if not heavy:
+        return _layer_table(light, most)
+    parts = [legend(), _layer_table(heavy, most)]
+    if light:
+        summary = element("summary", plural(len(light), "layer"), " without tensors")
+        parts.append(element("details", summary, _layer_table(light, most), class_="more"))
+    return join(parts)
 
-    def sizes(layer: LayerRow) -> str:
-        return bar_pair(layer.bytes_before, layer.bytes_after, most)
 
+def _weight(layer: LayerRow) -> int:
+    return max(layer.bytes_before or 0, layer.bytes_after or 0, layer.params_before or 0, layer.params_after or 0)
+
+
+def _layer_table(layers: list[LayerRow], most: int) -> Markup:
+    """Return a table of `layers`, without the columns that hold nothing, on the scale of `most` bytes."""
     columns: list[tuple[str, Callable[[LayerRow], str]]] = [
         ("kind", lambda layer: layer.kind),
         ("params>", lambda layer: _change(layer.params_before, layer.params_after, "count")),
         ("MACs>", lambda layer: _change(layer.macs_before, layer.macs_after, "macs")),
         ("time>", lambda layer: _change(layer.seconds_before, layer.seconds_after, "seconds")),
-        ("SQNR>", lambda layer: quantity(layer.sqnr_db, "dB")),
+        ("SQNR>", lambda layer: "" if layer.sqnr_db is None else quantity(layer.sqnr_db, "dB")),
         ("bytes>", lambda layer: _change(layer.bytes_before, layer.bytes_after, "bytes")),
+        ("size", lambda layer: bar_pair(layer.bytes_before, layer.bytes_after, most)),
     ]
-    filled = [(name, cell) for name, cell in columns if any(cell(layer) not in (NOTHING, "") for layer in layers)]
-    if most:
-        filled.append(("size", sizes))
-    rows = ([layer.scope, *(cell(layer) for _, cell in filled)] for layer in layers)
-    drawn = table(["layer", *(name for name, _ in filled)], rows, class_="layers")
-    return join([legend(), drawn]) if most else drawn
+    filled = [(name, cell) for name, cell in columns if any(cell(layer) for layer in layers)]
+    rows = ([breakable(layer.scope), *(cell(layer) for _, cell in filled)] for layer in layers)
+    return table(["layer", *(name for name, _ in filled)], rows, class_="layers")
 
 
 def _change(before: float | None, after: float | None, unit: Unit) -> str:
-    """Return both figures, one where they are equal."""
+    """Return both figures, one where they are equal, none where there is nothing to count."""
+    if not before and not after:
+        return ""
     if before == after:
         return quantity(before, unit)
     return f"{quantity(before, unit)} → {quantity(after, unit)}"

@@ -106,7 +106,7 @@ def _step(position: int, step: StepRow) -> list[str]:
 def difference_text(step: StepRow) -> str:
     """Return the largest difference of the results, `-` where they were not compared."""
     difference = step.largest_difference
-    return NOTHING if difference is None else "0" if difference == 0 else f"{difference:.1e}"
+    return NOTHING if difference is None else f"{difference:.2g}"
 
 
 def statistics_text(step: StepRow) -> str:

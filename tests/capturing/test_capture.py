@@ -262,4 +262,3 @@ def test_the_module_can_be_copied_compiled_and_exported():
     program = torch.export.export(captured, (image,), dynamic_shapes=({0: torch.export.Dim("b")},), strict=False)
     assert_same(program.module()(image), want)
     assert_same(torch.compile(captured, backend="eager", fullgraph=True)(image), want)
-    assert_same(torch.jit.trace(captured, (image,), strict=False)(image), want)

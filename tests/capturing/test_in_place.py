@@ -121,7 +121,7 @@ def shapes_in_place(x):
 
 
 def copied(x):
-    y = torch.empty(4, 8)
+    y = torch.empty(x.shape[0], 8)
     y[:, :4].copy_(x)
     y[:, 4:] = x * 2
     return y
@@ -163,7 +163,7 @@ def into_a_view_of_the_input(x):
 
 
 def of_another_dtype(x):
-    y = torch.ones(4, 4, dtype=torch.float16)
+    y = torch.ones_like(x, dtype=torch.float16)
     y += x
     return y
 

@@ -11,7 +11,7 @@ from comparing import assert_same
 from torch import nn
 
 import fxcompress as fxc
-from fxcompress.capturing import as_inputs
+from fxcompress.capturing import CaptureWarning, as_inputs
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 
@@ -126,16 +126,31 @@ def test_nested_inputs_of_another_structure_are_refused(wrong):
 
 def test_variable_arguments():
     class Many(nn.Module):
-        def forward(self, *images, **named):
-            return sum(images) + named["last"]
+        def forward(self, *images):
+            return sum(images)
 
-    given = fxc.Inputs(torch.ones(2, 3), torch.ones(2, 3), last=torch.ones(2, 3))
-    module = fxc.capture(Many(), given).module
-    assert torch.equal(given.call(module), given.call(Many()))
-    with pytest.raises(InputError):
-        module(torch.ones(2, 3), last=torch.ones(2, 3))
-    with pytest.raises(InputError):
-        module(torch.ones(2, 3), torch.ones(2, 3), torch.ones(2, 3), last=torch.ones(2, 3))
+    x = torch.ones(2, 3)
+    captured = fxc.capture(Many(), (x, x))
+    assert captured.dynamic
+    given = torch.randn(4, 3), torch.randn(4, 3)
+    assert_same(captured(*given), Many()(*given))
+    for wrong in ((x,), (x, x, x)):
+        with pytest.raises(InputError):
+            captured(*wrong)
+
+
+def test_variable_keywords():
+    class Named(nn.Module):
+        def forward(self, first, **others):
+            return first + others["last"]
+
+    x = torch.ones(2, 3)
+    with pytest.warns(CaptureWarning, match="the batch size is fixed"):
+        captured = fxc.capture(Named(), fxc.Inputs(x, last=x))
+    given = torch.randn(2, 3), torch.randn(2, 3)
+    assert_same(captured(given[0], last=given[1]), sum(given))
+    with pytest.raises(InputError, match="'last' is missing"):
+        captured(x)
 
 
 def test_the_check_is_cheap():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
-VOID = {"meta", "br", "col", "link", "img", "input", "hr"}
+VOID = {"meta", "wbr", "br", "col", "link", "img", "input", "hr"}
 ELEMENTS = {
     *("html", "head", "meta", "title", "style", "body", "main", "header", "section", "details", "summary"),
-    *("h1", "h2", "h3", "p", "div", "span", "code", "mark", "small", "ul", "li", "dl", "dt", "dd"),
+    *("h1", "h2", "h3", "p", "div", "span", "code", "mark", "wbr", "small", "ul", "li", "dl", "dt", "dd"),
     *("table", "thead", "tbody", "tr", "th", "td"),
 }
 LOADING = {"src", "href", "srcset", "action", "background", "poster", "data", "formaction"}

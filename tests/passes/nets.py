@@ -35,7 +35,7 @@ class Draft:
         return node
 
     def tensor(self, path: str, value: torch.Tensor, *, buffer: bool = False, persistent: bool = True) -> Node:
-        """Register `value` (a Parameter unless `buffer`, the very object if it is one) and return a node that reads it."""
+        """Register `value`, as a parameter unless `buffer` says so, and return a node that reads it."""
         owner = self.root
         *words, last = path.split(".")
         for word in words:
@@ -52,11 +52,16 @@ class Draft:
         return self.graph.get_attr(path)
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> Node:
-        return self.graph.call_function(target, args, kwargs)
+        """A call under the name that export would give it: `conv2d`, `conv2d_1`."""
+        packet = getattr(target, "overloadpacket", target)
+        return self.graph.create_node("call_function", target, args, kwargs, name=packet.__name__)
 
-    def batch_norm(self, x: Node, path: str, channels: int, *, affine: bool = True, dtype: torch.dtype = torch.float64) -> Node:
+    def batch_norm(
+        self, x: Node, path: str, channels: int, *, affine: bool = True, dtype: torch.dtype = torch.float64
+    ) -> Node:
         """A batch norm with random statistics, as training leaves them."""
-        own = [self.tensor(f"{path}.{name}", torch.rand(channels, dtype=dtype) + 0.5) for name in ("weight", "bias") if affine]
+        names = ("weight", "bias") if affine else ()
+        own = [self.tensor(f"{path}.{name}", torch.rand(channels, dtype=dtype) + 0.5) for name in names]
         mean = self.tensor(f"{path}.running_mean", torch.randn(channels, dtype=dtype), buffer=True)
         var = self.tensor(f"{path}.running_var", torch.rand(channels, dtype=dtype) + 0.5, buffer=True)
         self.root.get_submodule(path).register_buffer("num_batches_tracked", torch.tensor(7))

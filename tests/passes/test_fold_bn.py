@@ -16,7 +16,7 @@ import fxcompress as fxc
 aten = torch.ops.aten
 CONVOLUTIONS = (aten.conv1d.default, aten.conv2d.default, aten.conv3d.default)
 TRANSPOSED = (aten.conv_transpose1d.default, aten.conv_transpose2d.input, aten.conv_transpose3d.input)
-quick = settings(max_examples=60, deadline=None)
+quick = settings(max_examples=25, deadline=None)
 
 
 def randn(*shape, dtype=torch.float64):
@@ -31,7 +31,8 @@ def same(module, before, *inputs, tolerance=1e-12):
 
 @st.composite
 def layers(draw, transposed=False, padded=True):
-    """Sizes and options of a convolution."""
+    """Sizes and options of a convolution; the numbers come from a seed that is drawn too."""
+    torch.manual_seed(draw(st.integers(0, 99)))
     dims = draw(st.integers(1, 3))
     groups = draw(st.sampled_from([1, 1, 2, 3]))
     inside, outside = groups * draw(st.integers(1, 3)), groups * draw(st.integers(1, 3))
@@ -309,8 +310,8 @@ def test_statistics_of_the_batch_stay():
 
 
 def test_a_module_in_training_stays():
-    module = fxc.capture(with_statistics(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))), (randn(3, 4).float(),)).module
-    module.train()
+    model = with_statistics(nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)))
+    module = fxc.capture(model, (torch.randn(3, 4),)).module.train()
     module, context = apply("fold-bn", module)
     assert "batch_norm" in operations(module)
     assert context.statistics == {"folded": 0, "kept": 1}
@@ -334,7 +335,8 @@ def test_narrow_dtypes_are_rounded_once(dtype, tolerance):
 def test_a_scale_beyond_the_range_of_the_dtype_stays():
     draft = Draft()
     rows = randn(2, 3).half()
-    x = draft.call(aten.linear.default, draft.input("x", rows), draft.tensor("fc.weight", torch.full((2, 3), 600.0).half()))
+    weight = draft.tensor("fc.weight", torch.full((2, 3), 600.0).half())
+    x = draft.call(aten.linear.default, draft.input("x", rows), weight)
     norm = draft.batch_norm(x, "bn", 2, dtype=torch.float16)
     module = draft.module(norm)
     module.bn.running_var.fill_(1e-6)

@@ -116,7 +116,9 @@ def scores(
     """Return what the user's own `evaluate` gives."""
     if evaluate is None:
         return []
-    return [Measurement("evaluate", "score", float(evaluate(before)), float(evaluate(after)), note="higher is better")]
+    with torch.no_grad():
+        old, new = float(evaluate(before)), float(evaluate(after))
+    return [Measurement("evaluate", "score", old, new, note="higher is better")]
 
 
 def step_row(stage: Stage) -> StepRow:

@@ -285,7 +285,7 @@ BAD = [
     (lambda: changing(more=fxc.statistic("")), "documentation", "statistic 'more' has no meaning"),
     (careless, "validation of options", "option 'by' takes anything"),
     (crashing, "validation of options", "an illegal 'by' raises TypeError, not PipelineError"),
-    (lying, "verification", "changed (plugin 'the plugin of Changed'), does not verify"),
+    (lying, "verification", "Changed'), does not verify: result "),
     (undeclared, "verification", "statistic 'seen' is not declared"),
     (returning_nothing, "verification", "returned NoneType, not a GraphModule"),
     (smuggling, "statistics", "statistic 'seen' is not declared with fxc.statistic"),

@@ -40,10 +40,15 @@ _HINTS = (
 
 def capture_failure(model: nn.Module, error: Exception) -> CaptureError:
     """Return the error to raise from what `torch.export` raised: model, place, reason and a way out."""
-    lines = [line.strip() for line in str(error).strip().splitlines() if line.strip()]
-    reason = lines[0] if lines else "no reason given"
-    text = f"{type(model).__name__} cannot be captured{_place(model, error)}:\n  {type(error).__name__}: {reason[:300]}"
+    reason = _first_sentence(str(error))
+    text = f"{type(model).__name__} cannot be captured{_place(model, error)}:\n  {type(error).__name__}: {reason}"
     return CaptureError(text, hint=_hint(f"{type(error).__name__} {error}"))
+
+
+def _first_sentence(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    first = lines[0] if lines else "no reason given"
+    return first if len(first) < 160 else f"{first.partition('. ')[0][:300]}."
 
 
 def _place(model: nn.Module, error: BaseException) -> str:

@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from fxcompress.contract import TrainingData
 from fxcompress.errors import UsageError
 
-UNSEEN, BATCH, EPOCHS, SEED = 500, 64, 10, 0
+UNSEEN, BATCH, EPOCHS, SEED = 500, 64, 8, 0
 CACHE = Path("demo-output") / "digits.safetensors"
 
 

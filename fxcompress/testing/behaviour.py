@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 
 from fxcompress.contract import Pass, statistics_of
 from fxcompress.errors import ArtifactError, FxcompressError, StepFailed
@@ -165,15 +166,11 @@ def with_gradient(module: CapturedModule, trial: Trial) -> set[str]:
     module.train()
     with global_seed(1), torch.enable_grad():
         outputs = trial.inputs.map_tensors(torch.clone).call(module)
-        losses = [tensor.abs().square().mean() for tensor in floating(digestible(outputs)) if tensor.requires_grad]
+        differentiable = [tensor for tensor in floating(pytree.tree_leaves(outputs)) if tensor.requires_grad]
+        losses = [tensor.abs().square().mean() for tensor in differentiable]
         if losses:
             torch.stack(losses).sum().backward()
     return {name for name, parameter in module.named_parameters(remove_duplicate=False) if parameter.grad is not None}
-
-
-def digestible(outputs: Any) -> list[Any]:
-    """Return the leaves of a nest of results."""
-    return list(torch.utils._pytree.tree_leaves(outputs))
 
 
 def read_parameters(module: GraphModule) -> set[str]:

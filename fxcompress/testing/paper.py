@@ -33,7 +33,7 @@ def registry_of(cls: type[Pass]) -> Plugins:
     plugins = Plugins(autoload=False)
     entry = plugins.passes.entries.get(cls.name)
     if entry is None or entry.value is not cls:
-        plugins.register(Bringer(cls), f"the plugin of {cls.__name__}")
+        plugins.register(Bringer(cls), f"{cls.__module__}.{cls.__qualname__}")
     return plugins
 
 

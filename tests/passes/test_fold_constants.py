@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional
 
 import fxcompress as fxc
+from fxcompress.graph.quantized import quantized_decomposed
 
 aten = torch.ops.aten
 
@@ -286,7 +287,7 @@ def fresh_memory(draft, weight):
 def dequantized(draft, weight):
     integers = draft.tensor("integers", torch.ones(3, 3, dtype=torch.int8), buffer=True)
     scale = draft.tensor("scale", torch.ones(3), buffer=True)
-    target = fxc.graph.quantized.quantized_decomposed().dequantize_per_channel.default
+    target = quantized_decomposed().dequantize_per_channel.default
     return draft.call(aten.t.default, draft.call(target, integers, scale, None, 0, -127, 127, torch.int8))
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 from torch import nn
+
 from zoo_models.entry import Entry, images
 
 # The name of a model and the edge length of its images, in pixels.

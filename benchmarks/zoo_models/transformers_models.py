@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+
 from zoo_models.entry import Entry, InputsOf
 
 WORDS, WIDTH, LAYERS, HEADS, INNER = 256, 64, 2, 4, 128
@@ -76,6 +77,7 @@ def _texts() -> list[Row]:
         "state_size": 8,
         "use_cache": False,
     }
+    gemma3 = {**GROUPED, "query_pre_attn_scalar": 16, "sliding_window": 8}
     ends = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     return [
         ("bert", "Bert", classify, TEXT, _masked_words),
@@ -91,7 +93,7 @@ def _texts() -> list[Row]:
         ("qwen2", "Qwen2", generate, {**DECODER, "num_key_value_heads": 2}, _masked_words),
         ("qwen3", "Qwen3", generate, GROUPED, _masked_words),
         ("gemma", "Gemma", generate, {**GROUPED, "num_key_value_heads": 1}, _masked_words),
-        ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM", {**GROUPED, "query_pre_attn_scalar": 16, "sliding_window": 8}, _masked_words),
+        ("gemma3_text", "Gemma3Text", "Gemma3ForCausalLM", gemma3, _masked_words),
         ("phi", "Phi", generate, DECODER, _masked_words),
         ("phi3", "Phi3", generate, {**DECODER, **ends, "num_key_value_heads": 2}, _masked_words),
         ("mamba", "Mamba", generate, mamba, _words),

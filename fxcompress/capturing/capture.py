@@ -15,7 +15,7 @@ from fxcompress.capturing.export import Traced, export_model
 from fxcompress.capturing.inputs import Inputs, as_inputs
 from fxcompress.capturing.tensors import with_own_tensors
 from fxcompress.capturing.training import Training, compare_modes, set_attention_dropout
-from fxcompress.errors import ModelError, UsageError
+from fxcompress.errors import ModelError, UsageError, VerificationFailed
 from fxcompress.graph.module import CapturedModule, mark_always_training
 from fxcompress.graph.parameters import parameters_of
 from fxcompress.graph.shapes import propagate
@@ -65,16 +65,9 @@ def capture(model: Any, example_inputs: Any, dynamic: str | bool = "batch") -> C
     if isinstance(model, CapturedModule):
         return Captured(model, inputs, tuple(model.meta.get("notes", ())), _is_dynamic(model))
     if isinstance(model, ExportedProgram):
-        return _finish(
-            Traced(model, shares_memory=False),
-            model.module(check_guards=False),
-            inputs,
-            wanted=False,
-            training=Training(),
-        )
+        return _finish(Traced(model, shares_memory=False), None, inputs, Training())
     if isinstance(model, nn.Module):
-        traced = export_model(model, inputs, wanted)
-        return _finish(traced, model, inputs, wanted, compare_modes(model, inputs))
+        return _finish(export_model(model, inputs, wanted), model, inputs, compare_modes(model, inputs))
     raise ModelError(f"a {type(model).__name__} is no model", hint="give a torch.nn.Module or an ExportedProgram")
 
 
@@ -84,23 +77,33 @@ def _wants_dynamic(dynamic: str | bool) -> bool:
     raise UsageError(f"dynamic={dynamic!r} is not known", hint="dynamic is 'batch' or 'none'")
 
 
-def _finish(traced: Traced, model: nn.Module, inputs: Inputs, wanted: bool, training: Training) -> Captured:
-    """Clean what export gave and put it into a module of its own."""
+def _finish(traced: Traced, model: nn.Module | None, inputs: Inputs, training: Training) -> Captured:
+    """Clean what export gave and put it into a module of its own, with the tensors of `model` where it is given."""
     raw = traced.program.module(check_guards=False)
-    notes = [*traced.notes, *training.notes, *clean(raw, traced.shares_memory)]
-    module = with_own_tensors(raw, model)
-    module.meta["parameters"] = parameters_of(model.forward)
+    source = raw if model is None else model
+    notes = [*training.notes, *clean(raw, traced.shares_memory)]
+    module = with_own_tensors(raw, source)
+    module.meta["parameters"] = parameters_of(source.forward)
     module.meta["batch_sizes"] = traced.batch_sizes
     mark_always_training(module.graph)
     if not set_attention_dropout(module.graph, training.attention):
         notes.append("train() does not bring back all of the dropout inside of attention")
-    module.meta["notes"] = tuple(notes)
     module.eval()
-    propagate(module)
+    limits = [*traced.notes, *_type(module)]
     module.recompile()
-    if wanted and traced.notes:
-        warnings.warn(CaptureWarning("; ".join(traced.notes)), stacklevel=3)
-    return Captured(module, inputs, tuple(notes), _is_dynamic(module))
+    module.meta["notes"] = (*limits, *notes)
+    if limits:
+        warnings.warn(CaptureWarning("; ".join(limits)), stacklevel=3)
+    return Captured(module, inputs, (*limits, *notes), _is_dynamic(module))
+
+
+def _type(module: CapturedModule) -> list[str]:
+    """Type all nodes in a shape environment of their own; return what a user is to be warned of."""
+    try:
+        fixed = propagate(module).specialised
+    except VerificationFailed as error:
+        return [f"the nodes cannot be typed anew, and keep the types that export gave them: {error.message}"]
+    return [f"the batch size is fixed by %{fixed[0].node}"] if fixed else []
 
 
 def _is_dynamic(module: CapturedModule) -> bool:

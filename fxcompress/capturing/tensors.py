@@ -15,8 +15,8 @@ from fxcompress.graph.nodes import attribute, named_tensors, owner_of
 def with_own_tensors(traced: GraphModule, model: nn.Module) -> CapturedModule:
     """Return a module with the graph of `traced` and copies of all tensors of `model` under their old names.
 
-    Tied tensors stay one object under all of their names, those that share memory share it again. Tensors that
-    `traced` brings beside those of the model (constants) become buffers that `state_dict()` leaves out.
+    Tied tensors stay one object under all of their names. Tensors that `traced` brings beside those of the model
+    (constants) become buffers that `state_dict()` leaves out.
     """
     copies = _Copies()
     root = nn.Module()

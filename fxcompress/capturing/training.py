@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
+from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
 from torch.fx import Graph
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
@@ -145,7 +145,13 @@ class _Recorder(TorchFunctionMode):
             name += f" dropout {given['dropout_p']}" if given.get("training", True) and given["dropout_p"] else ""
         if name not in _QUESTIONS:
             self.calls[path].append(name)
-        return func(*args, **kwargs)
+        try:
+            return func(*args, **kwargs)
+        except DataDependentOutputException:
+            # A tensor without data cannot say yes or no, such as whether a layer is dropped in this step: no.
+            if name != "__bool__":
+                raise
+            return False
 
 
 def _record(model: nn.Module, inputs: Inputs, training: bool) -> _Recorder:

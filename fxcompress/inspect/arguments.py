@@ -12,7 +12,7 @@ from torch.fx import Node
 from fxcompress.graph.types import dtype_text
 
 # Arguments that say how a backend may go about it, not what comes out.
-BACKEND_HINTS = ("cudnn_enabled",)
+BACKEND_HINTS = ("cudnn_enabled", "cudnn_enable")
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from tabulate import tabulate
 
 from fxcompress.inspect.modules import Module, modules_of
-from fxcompress.inspect.rows import Parameter, Row, call_text, sparsity_text
+from fxcompress.inspect.rows import Parameter, Row, call_text, printable, sparsity_text
 from fxcompress.inspect.snapshot import Snapshot
 
 if TYPE_CHECKING:
@@ -31,13 +31,6 @@ def diff_text(diff: GraphDiff) -> str:
     for module, entries in groupby(diff.changes, key=grouping.of):
         lines += [f"@@ {module or TOP} @@", *_hunk(list(entries))]
     return "\n".join(printable(line) for line in lines)
-
-
-def printable(text: str) -> str:
-    """Return `text` with control characters escaped, so that a name cannot break a line or a terminal."""
-    if text.isprintable():
-        return text
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _header_lines(diff: GraphDiff) -> list[str]:

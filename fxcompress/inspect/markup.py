@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from html import escape
 from importlib.resources import files
 
-from fxcompress.inspect.as_text import printable
+from fxcompress.inspect.rows import printable
 
 EMPTY = ("meta", "wbr")
 # Nothing is loaded and nothing runs; the style sheet stands in the page.

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
-from fxcompress.inspect.as_text import counts_text, printable
+from fxcompress.inspect.as_text import counts_text
+from fxcompress.inspect.rows import printable
 from fxcompress.inspect.units import NOTHING, quantity, ratio_text
 
 if TYPE_CHECKING:

@@ -133,3 +133,10 @@ def row_dict(row: Row) -> dict[str, Any]:
     ]
     texts = {"name": row.name, "op": row.op, "target": row.target, "inputs": list(row.inputs), "result": row.result}
     return {**texts, "scope": row.scope, "origin": list(row.origin), "parameters": parameters}
+
+
+def printable(text: str) -> str:
+    """Return `text` with control characters escaped, so that a name cannot break a line or a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

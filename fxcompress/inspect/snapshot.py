@@ -14,7 +14,7 @@ from fxcompress.graph.nodes import attribute, scope
 from fxcompress.graph.shapes import is_fake
 from fxcompress.graph.types import dtype_text, symbol_names, type_text
 from fxcompress.inspect.arguments import arguments_of
-from fxcompress.inspect.rows import Parameter, Row, call_text, row_dict
+from fxcompress.inspect.rows import Parameter, Row, call_text, printable, row_dict
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Snapshot:
     def __str__(self) -> str:
         cells = [(f"%{row.name}", call_text(row), row.result) for row in self.rows]
         left = max((len(cell[0]) for cell in cells), default=0)
-        return "\n".join(f"{name:<{left}}  {call}  {result}".rstrip() for name, call, result in cells)
+        return "\n".join(printable(f"{name:<{left}}  {call}  {result}".rstrip()) for name, call, result in cells)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the snapshot as plain JSON values."""

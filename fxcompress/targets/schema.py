@@ -49,7 +49,8 @@ def _check_overload(target: torch._ops.OpOverload, args: tuple[Any, ...], kwargs
         if name not in given and not parameter.has_default_value():
             raise ArtifactError(f"{target} is not given its argument {name}")
     for name, value in given.items():
-        kind = str(by_name[name].type)
+        # What the plain type calls an int may be a dtype, and a number that is no dtype crashes PyTorch.
+        kind = str(by_name[name].real_type)
         if not _fits(value, kind) or not _moderate(target, name, value):
             raise ArtifactError(f"{target} takes {kind} for {name}, not {short(value)}")
 
@@ -70,14 +71,15 @@ def _fits(value: Any, kind: str) -> bool:
 _KINDS: dict[str, tuple[type, ...]] = {
     # A number stands for a tensor where an op was captured with one.
     "Tensor": (int, float, bool, complex),
-    "int": (int, bool, torch.dtype, torch.layout, torch.memory_format),
-    "SymInt": (int, bool),
+    "int": (int, bool),
     "float": (float, int, bool),
     "number": (int, float, bool, complex),
     "bool": (bool, int),
     "str": (str,),
     "Device": (torch.device,),
-    "NoneType": (type(None),),
+    "ScalarType": (torch.dtype,),
+    "Layout": (torch.layout,),
+    "MemoryFormat": (torch.memory_format,),
 }
 
 # Lists that may be long because they hold a number for every item of another list.

@@ -183,5 +183,5 @@ def test_what_is_saved_loads(many):
 def test_an_unknown_scheme_names_the_nearest():
     with pytest.raises(fxc.FxcompressError, match="w8a16"):
         fxc.Pipeline.parse("quantize{scheme=w8a17}")
-    with pytest.raises(StepFailed, match="did you mean '0.weight'"):
+    with pytest.raises(StepFailed, match=r"did you mean '0\.weight'"):
         fxc.compress(nn.Sequential(nn.Linear(3, 3)).eval(), (torch.randn(2, 3),), "quantize{targets=0.wait}")

@@ -46,7 +46,7 @@ test: $(VENV)/dev.stamp
 	@echo "== testing the plugins"
 	@set -e; for plugin in $(PLUGINS); do $(THREADS) $(BIN)/python -m pytest -q $$plugin; done
 	@echo "== testing fxcompress"
-	@$(THREADS) $(BIN)/python -m pytest -n 2 --durations 15
+	@$(THREADS) $(BIN)/python -m pytest -n 2 --dist loadfile --durations 10
 
 lint: $(VENV)/dev.stamp
 	@echo "== ruff"
@@ -61,7 +61,7 @@ golden: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
 slow: $(VENV)/dev.stamp
-	@$(THREADS) $(BIN)/python -m pytest -n 2 --slow
+	@$(THREADS) $(BIN)/python -m pytest -n 2 --dist loadfile --slow
 
 clean:
 	rm -rf $(VENV) demo-output

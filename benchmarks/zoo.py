@@ -139,8 +139,8 @@ def run_one(name: str, pipeline: str) -> Row:
             row["error_other"] = relative_error(_output(module, args, kwargs), _output(model, args, kwargs))
     except Exception as error:
         return row | {"status": "failed", "message": f"{type(error).__name__}: {error}"[:1000]}
-    error = max(row["error"], row.get("error_other", 0.0))
-    right = error < LARGEST_ERROR or (bool(pipeline) and math.isfinite(error))
+    largest = max(row["error"], row.get("error_other", 0.0))
+    right = largest < LARGEST_ERROR or (bool(pipeline) and math.isfinite(largest))
     return row | {"status": "ok" if right else "wrong"}
 
 

@@ -30,8 +30,8 @@ def entries() -> Iterator[Entry]:
 HEAVY = frozenset(
     {
         "deepseek_vit_412m", "gemma4_vit_167m", "qwen3_vit_88m", "pnasnet5large", "samvit_base_patch16_224",
-        "convnext_base", "convnext_large", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l", "regnet_x_16gf", "regnet_x_32gf",
-        "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf", "vgg19", "vgg19_bn", "vit_l_16", "vit_l_32", "vit_h_14",
-        "mvit_v1_b", "s3d", "swin3d_b", "swin3d_s", "raft_large",
+        "convnext_base", "convnext_large", "efficientnet_b6", "efficientnet_b7", "efficientnet_v2_l",
+        "regnet_x_16gf", "regnet_x_32gf", "regnet_y_16gf", "regnet_y_32gf", "regnet_y_128gf", "vgg19", "vgg19_bn",
+        "vit_l_16", "vit_l_32", "vit_h_14", "mvit_v1_b", "s3d", "swin3d_b", "swin3d_s", "raft_large",
     }
 )  # fmt: skip

@@ -118,7 +118,7 @@ def _pairs() -> list[Row]:
 
 
 def _signals() -> list[Row]:
-    whisper = {**CODER, **MARKS, "vocab_size": WORDS, "num_mel_bins": 16, "use_cache": False}
+    whisper: dict[str, Any] = {**CODER, **MARKS, "vocab_size": WORDS, "num_mel_bins": 16, "use_cache": False}
     whisper |= {"max_source_positions": 32, "max_target_positions": 32}
     whisper |= {"suppress_tokens": None, "begin_suppress_tokens": None}
     filters = {

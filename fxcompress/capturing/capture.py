@@ -60,15 +60,20 @@ def capture(model: Any, example_inputs: Any, dynamic: str | bool = "batch") -> C
     """
     inputs = as_inputs(example_inputs)
     wanted = _wants_dynamic(dynamic)
-    if isinstance(model, Captured):
-        return Captured(model.module, inputs, model.notes, model.dynamic)
-    if isinstance(model, CapturedModule):
-        return Captured(model, inputs, tuple(model.meta.get("notes", ())), _is_dynamic(model))
+    if isinstance(model, Captured | CapturedModule):
+        return _again(model.module if isinstance(model, Captured) else model, inputs)
     if isinstance(model, ExportedProgram):
-        return _finish(Traced(model, shares_memory=False), None, inputs, Training())
+        made = _finish(Traced(model, shares_memory=False), None, inputs, Training())
+        return _again(made.module, inputs)
     if isinstance(model, nn.Module):
         return _finish(export_model(model, inputs, wanted), model, inputs, compare_modes(model, inputs))
     raise ModelError(f"a {type(model).__name__} is no model", hint="give a torch.nn.Module or an ExportedProgram")
+
+
+def _again(module: CapturedModule, inputs: Inputs) -> Captured:
+    """Return a module that was captured before, with other example inputs, which have to fit."""
+    module.call_form().fit(inputs.args, inputs.kwargs)
+    return Captured(module, inputs, tuple(module.meta.get("notes", ())), _is_dynamic(module))
 
 
 def _wants_dynamic(dynamic: str | bool) -> bool:

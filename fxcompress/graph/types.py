@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -63,7 +64,8 @@ def symbol_names(graph: Graph) -> dict[str, str]:
     names: dict[str, str] = {}
     for node in graph.find_nodes(op="placeholder"):
         value = node.meta.get("val")
-        for size in value.shape if isinstance(value, torch.Tensor) else ():
+        sizes: Iterable[Any] = value.shape if isinstance(value, torch.Tensor) else ()
+        for size in sizes:
             if not isinstance(size, int):
                 for symbol in re.findall(r"[su]\d+", str(size.node.expr)):
                     names.setdefault(symbol, f"n{len(names)}" if names else "b")

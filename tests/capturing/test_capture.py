@@ -77,6 +77,8 @@ def test_what_was_captured_is_taken_again():
     again = fxc.capture(captured.module, models.image(2))
     assert again.module is captured.module
     assert again.dynamic
+    with pytest.raises(InputError, match="input 'image' has shape"):
+        fxc.capture(captured, (torch.randn(2, 3, 9, 9),))
 
 
 @pytest.mark.parametrize("form", ["tuple", "list", "dict", "inputs", "tensor", "mixed"])

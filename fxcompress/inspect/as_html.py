@@ -171,13 +171,13 @@ def _row(entry: Entry, row: Row, remarks: dict[str, str]) -> Iterator[Markup]:
     full = "op" in entry.changed and same_word(entry)
     yield element("span", f"%{row.name}", class_="name")
     called = row.target.removeprefix("aten.") if full else row.op
-    yield join([" ", _cell(entry, "op", element("span", called, class_="op")), "(", element("wbr")])
+    yield join([" ", _cell(entry, "op", element("span", breakable(called), class_="op")), "(", element("wbr")])
     for position, argument in enumerate(row.arguments):
         text = argument_text(row, argument, remarks)
         whole = len(text) <= LONGEST_WHOLE
         cell = _cell(entry, argument.key, text if whole else breakable(text))
         comma = "," if position + 1 < len(row.arguments) else ")"
-        yield join([" " if position else "", element("span", cell, comma, class_="whole" if whole else "")])
+        yield join([" " if position else "", element("span", cell, comma, class_="whole" if whole else "long")])
     if not row.arguments:
         yield join([")"])
     if row.result:

@@ -104,7 +104,7 @@ def _check_signature(model: nn.Module, inputs: Inputs) -> None:
 def _quiet() -> Iterator[None]:
     """Hold back what torch says of its own workings while it traces: the user can do nothing about it.
 
-    Held back are warnings of deprecated calls inside of libraries and of attributes that are put back afterwards, log
+    Held back are warnings of deprecated calls inside of torch and of attributes that are put back afterwards, log
     records of the shape environment, and the partial graph that a failed export prints.
     """
     printed = io.StringIO()
@@ -113,8 +113,8 @@ def _quiet() -> Iterator[None]:
         logger.addFilter(_no_warning)
     try:
         with warnings.catch_warnings(), redirect_stderr(printed):
-            warnings.simplefilter("ignore", FutureWarning)
-            warnings.simplefilter("ignore", DeprecationWarning)
+            for category in (FutureWarning, DeprecationWarning):
+                warnings.filterwarnings("ignore", category=category, module=r"torch(\.|$)")
             warnings.filterwarnings("ignore", "The tensor attributes? .* assigned during export", UserWarning)
             yield
         sys.stderr.write(printed.getvalue())

@@ -1,7 +1,9 @@
 """What a graph looks like, what changed between two, and the report of a compression. Needs no pipeline."""
 
-from fxcompress.inspect.diff import Entry, GraphDiff, diff_snapshots
-from fxcompress.inspect.report import LayerRow, Measurement, Report, StepRow
+from fxcompress.inspect.diff import GraphDiff, diff_snapshots
+from fxcompress.inspect.entries import Entry
+from fxcompress.inspect.figures import LayerRow, Measurement, StepRow
+from fxcompress.inspect.report import Report
 from fxcompress.inspect.rows import Parameter, Row
 from fxcompress.inspect.snapshot import Snapshot, snapshot
 

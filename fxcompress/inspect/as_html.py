@@ -4,17 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from fxcompress.inspect.as_text import TOP, parameter_remarks, same_word
+from fxcompress.inspect.entries import Comparison, Entry
 from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
 from fxcompress.inspect.modules import Module, modules_of
 from fxcompress.inspect.rows import Row, argument_text
 from fxcompress.inspect.units import Unit, quantity, ratio_text
 from fxcompress.text import plural
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.diff import Entry, GraphDiff
 
 # Unchanged rows that are shown on either side of a change, and the fewest that are worth folding away.
 CONTEXT = 1
@@ -27,7 +24,7 @@ LONGEST_WHOLE = 32
 CLASSES = {"=": "same", "~": "changed", "-": "removed", "+": "added"}
 
 
-def diff_page(diff: GraphDiff) -> str:
+def diff_page(diff: Comparison) -> str:
     """Return the whole page."""
     names = diff.before.label or "before", diff.after.label or "after"
     return page(
@@ -39,14 +36,14 @@ def diff_page(diff: GraphDiff) -> str:
     )
 
 
-def _counts(diff: GraphDiff) -> Markup:
+def _counts(diff: Comparison) -> Markup:
     counts = ((diff.removed, "removed"), (diff.added, "added"), (diff.changed, "changed"))
     words = [element("span", f"{count:,} {word}", class_=f"count {word}") for count, word in counts if count]
     line = element("p", *words, class_="counts") if words else element("p", "No change.", class_="counts")
     return join([line, *(element("p", remark, class_="remark") for remark in diff.remarks)])
 
 
-def _totals(diff: GraphDiff) -> Markup:
+def _totals(diff: Comparison) -> Markup:
     a, b = diff.before, diff.after
     figures: tuple[tuple[str, Unit, int, int], ...] = (
         ("nodes", "count", a.nodes, b.nodes),
@@ -57,7 +54,7 @@ def _totals(diff: GraphDiff) -> Markup:
     return table(["", "before>", "after>", "ratio>"], rows, class_="totals")
 
 
-def bars(diff: GraphDiff) -> Markup:
+def bars(diff: Comparison) -> Markup:
     """Return two bars for every module with tensors: their bytes before and after, on one scale."""
     modules = [module for module in modules_of(diff).counts() if module.before[1] or module.after[1]]
     if not modules:
@@ -100,7 +97,7 @@ def bar_pair(before: float | None, after: float | None, most: float) -> Markup:
     return element("span", *lines, class_="bar-pair", aria_hidden="true") if lines else Markup()
 
 
-def graph(diff: GraphDiff, whole: bool = True) -> Markup:
+def graph(diff: Comparison, whole: bool = True) -> Markup:
     """Return the two graphs side by side.
 
     Args:

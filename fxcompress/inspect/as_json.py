@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from fxcompress.inspect.entries import Comparison, Entry
 from fxcompress.inspect.modules import Module, modules_of
 from fxcompress.inspect.rows import Row, row_dict
 from fxcompress.inspect.snapshot import Snapshot
 
-if TYPE_CHECKING:
-    from fxcompress.inspect.diff import Entry, GraphDiff
-
 FORMAT = "fxcompress-diff/1"
 
 
-def diff_dict(diff: GraphDiff) -> dict[str, Any]:
+def diff_dict(diff: Comparison) -> dict[str, Any]:
     """Return the layout `fxcompress-diff/1`: totals, counts, names that changed, modules, and every row by its mark."""
     return {
         "format": FORMAT,

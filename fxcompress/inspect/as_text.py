@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
+from fxcompress.inspect.entries import Comparison, Entry
 from fxcompress.inspect.modules import Module, modules_of
 from fxcompress.inspect.rows import Parameter, Row, call_text, printable, sparsity_text
 from fxcompress.inspect.snapshot import Snapshot
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.diff import Entry, GraphDiff
 
 # Calls longer than this do not push the types of the other lines of their hunk aside.
 WIDEST_ALIGNED_CALL = 110
@@ -22,7 +19,7 @@ SEEN_SPARSITY = 0.005
 TOP = "(top)"
 
 
-def diff_text(diff: GraphDiff) -> str:
+def diff_text(diff: Comparison) -> str:
     """Return the headers, remarks on names, and a hunk for every run of changes in one module."""
     lines = _header_lines(diff)
     if diff.empty:
@@ -33,7 +30,7 @@ def diff_text(diff: GraphDiff) -> str:
     return "\n".join(printable(line) for line in lines)
 
 
-def _header_lines(diff: GraphDiff) -> list[str]:
+def _header_lines(diff: Comparison) -> list[str]:
     return [printable(line) for line in (*_headers(diff.before, diff.after), *(f"=== {text}" for text in diff.remarks))]
 
 
@@ -102,7 +99,7 @@ def parameter_pairs(before: Row, after: Row) -> Iterator[tuple[Parameter, Parame
                 yield before.parameter(x.text), after.parameter(y.text)
 
 
-def stat_text(diff: GraphDiff) -> str:
+def stat_text(diff: Comparison) -> str:
     """Return a table with a line for every module that changed, and one for the whole."""
     modules = [module for module in modules_of(diff).counts() if module.touched]
     lines = [_stat_line(module) for module in modules]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from fxcompress.inspect.entries import Comparison, Entry
 from fxcompress.inspect.rows import Row
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.diff import Entry, GraphDiff
 
 
 @dataclass(frozen=True)
@@ -97,6 +94,6 @@ def _count(
             sizes[path, side, 1] += parameter.bytes
 
 
-def modules_of(diff: GraphDiff) -> Modules:
+def modules_of(diff: Comparison) -> Modules:
     """Return the grouping of a diff."""
     return Modules(diff.entries, diff.renaming.scopes)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING
 
 from fxcompress.inspect.as_html import bar_pair, bars, graph, legend
+from fxcompress.inspect.figures import Figures, LayerRow, Measurement, StepRow
 from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
 from fxcompress.inspect.report_text import change_text, difference_text, statistics_text
 from fxcompress.inspect.units import NOTHING, Unit, quantity, ratio_text
 from fxcompress.text import plural
 
-if TYPE_CHECKING:
-    from fxcompress.inspect.report import LayerRow, Measurement, Report, StepRow
 
-
-def report_page(report: Report) -> str:
+def report_page(report: Figures) -> str:
     """Return the whole page."""
     total = report.diff
     return page(

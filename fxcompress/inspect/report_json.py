@@ -5,17 +5,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import fields
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from fxcompress.inspect.diff import GraphDiff
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.report import Report
+from fxcompress.inspect.figures import Figures
 
 FORMAT = "fxcompress-report/1"
 
 
-def report_dict(report: Report) -> dict[str, Any]:
+def report_dict(report: Figures) -> dict[str, Any]:
     """Return the layout `fxcompress-report/1`: the fields of the report, ratios included."""
     made = {"format": FORMAT, **_plain(report)}
     for measurement, found in zip(report.measurements, made["measurements"], strict=True):

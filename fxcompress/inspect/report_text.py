@@ -5,16 +5,13 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from tabulate import tabulate
 
 from fxcompress.inspect.as_text import counts_text
+from fxcompress.inspect.figures import Figures, Measurement, StepRow
 from fxcompress.inspect.rows import printable
 from fxcompress.inspect.units import NOTHING, quantity, ratio_text
-
-if TYPE_CHECKING:
-    from fxcompress.inspect.report import Measurement, Report, StepRow
 
 # Characters that a line takes at most. The widths of the columns of a table and the gaps between them add up to less.
 WIDTH = 110
@@ -47,7 +44,7 @@ STEP_COLUMNS = (
 )
 
 
-def report_text(report: Report) -> str:
+def report_text(report: Figures) -> str:
     """Return the report with human units, no wider than `WIDTH` columns."""
     parts = [
         "\n".join(_wrapped(f"{report.model}: {report.pipeline or 'no pass'}", "  ")),
@@ -62,7 +59,7 @@ def _wrapped(text: str, indent: str) -> list[str]:
     return textwrap.wrap(printable(text), WIDTH, subsequent_indent=indent, break_on_hyphens=False)
 
 
-def _measurements(report: Report) -> str:
+def _measurements(report: Figures) -> str:
     if not report.measurements:
         return ""
     rows = [_measurement(measurement) for measurement in report.measurements]
@@ -82,7 +79,7 @@ def _measurement(measurement: Measurement) -> list[str]:
     ]
 
 
-def _steps(report: Report) -> str:
+def _steps(report: Figures) -> str:
     if not report.steps:
         return ""
     rows = [_step(position, step) for position, step in enumerate(report.steps, 1)]

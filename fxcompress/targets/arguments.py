@@ -20,10 +20,13 @@ from fxcompress.text import suggestion
 MAX_NESTING = 12
 MAX_STRING = 10_000
 
+# Without those of quantized tensors and of bare bits, for which ops have no rules.
 DTYPES: dict[str, torch.dtype] = {
     name: found
     for name in sorted(dir(torch))
-    if isinstance(found := getattr(torch, name), torch.dtype) and str(found) == f"torch.{name}"
+    if isinstance(found := getattr(torch, name), torch.dtype)
+    and str(found) == f"torch.{name}"
+    and name.startswith(("bool", "int", "uint", "float", "bfloat", "complex"))
 }
 _LAYOUTS = {"strided": torch.strided}
 _MEMORY_FORMATS = {
@@ -83,16 +86,17 @@ def _encode_leaf(value: Any) -> Any:
     if isinstance(value, torch.device):
         # Artifacts hold their tensors on the CPU, so that is where their calls make new ones.
         return {"device": "meta" if value.type == "meta" else "cpu"}
-    for word, kind in _TORCH_WORDS.items():
-        if isinstance(value, kind):
-            return {word: str(value).removeprefix("torch.")}
+    for word, (kind, table) in _TORCH_WORDS.items():
+        name = str(value).removeprefix("torch.")
+        if isinstance(value, kind) and name in table:
+            return {word: name}
     raise ArtifactError(f"a value of the type {type(value).__name__} has no place in an artifact: {short(value)}")
 
 
-_TORCH_WORDS: dict[str, type] = {
-    "dtype": torch.dtype,
-    "layout": torch.layout,
-    "memory_format": torch.memory_format,
+_TORCH_WORDS: dict[str, tuple[type, Mapping[str, Any]]] = {
+    "dtype": (torch.dtype, DTYPES),
+    "layout": (torch.layout, _LAYOUTS),
+    "memory_format": (torch.memory_format, _MEMORY_FORMATS),
 }
 
 

@@ -116,8 +116,8 @@ def run_one(name: str, pipeline: str) -> Row:
 
     import fxcompress
 
-    import_torchvision()
     entry = next(entry for entry in entries() if entry.name == name)
+    import_torchvision()
     torch.manual_seed(0)
     model = entry.build().eval()
     row: Row = {"name": name, "library": entry.library}

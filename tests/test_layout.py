@@ -46,7 +46,7 @@ def place(module: str) -> int | None:
 
 
 def imports_at_run_time(tree: ast.Module) -> list[tuple[int, str]]:
-    """Line and module of every import of fxcompress, at the top and inside functions, but not for type checkers only."""
+    """Line and module of every import of fxcompress, inside functions too, but not those for type checkers only."""
     typing_only = {
         inner
         for node in ast.walk(tree)

@@ -45,7 +45,3 @@ def main(arguments: list[str] | None = None) -> None:
     except click.Abort:
         click.echo("stopped", err=True)
         sys.exit(130)
-    except BrokenPipeError:
-        # Whoever reads our output has seen enough; python would complain once more when it flushes.
-        sys.stdout = None
-        sys.exit(0)

@@ -23,7 +23,8 @@ def reproduce(folder: Path, names: tuple[str, ...]) -> None:
         text = (folder / "pipeline.txt").read_text(encoding="utf-8").strip()
         seed = int((folder / "seed.txt").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise UsageError(f"{str(folder)!r} holds no failed step: {error}", hint="--reproduce DIR leaves one") from error
+        why = error.strerror if isinstance(error, OSError) else str(error)
+        raise UsageError(f"{str(folder)!r} holds no failed step: {why}", hint="--reproduce DIR leaves one") from error
     click.echo(f"running {text} on {folder / 'before.fxc'}", err=True)
     result = compress(load_artifact(folder / "before.fxc"), None, text, seed=seed, plugins=Plugins(names))
     click.echo(f"the step does not fail now\n{result.stages[0].diff}")

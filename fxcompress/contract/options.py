@@ -204,12 +204,15 @@ def _is_one_word(inner: Any) -> bool:
     return inner in (bool, int, float, str)
 
 
+_PLURALS = {str: "words", int: "whole numbers", float: "numbers"}
+
+
 def type_words(kind: Any) -> str:
     """Return what an option of type `kind` takes, in words."""
     inner, optional = _without_none(kind)
     tail = " or none" if optional else ""
     if get_origin(inner) is tuple:
-        return f"values with commas between ({type_words(get_args(inner)[0])}){tail}"
+        return f"{_PLURALS.get(get_args(inner)[0], 'values')} with commas between{tail}"
     if get_origin(inner) is Literal:
         return " | ".join(get_args(inner)) + tail
     return {bool: "true or false", int: "a whole number", float: "a number", str: "a word"}[inner] + tail

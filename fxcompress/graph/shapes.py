@@ -55,7 +55,8 @@ class Propagation(Interpreter):
         except Exception as error:
             symbols = symbol_names(n.graph)
             given = ", ".join(type_text(node.meta.get("val"), symbols) for node in n.all_input_nodes)
-            raise VerificationFailed(f"{n._pretty_print_target(n.target)} does not take ({given}): {error}", n) from error
+            called = n._pretty_print_target(n.target)
+            raise VerificationFailed(f"{called} does not take ({given}): {error}", n) from error
         if n.op != "output":
             n.meta["val"] = value
         if len(self.shape_env.replacements) > len(self.specialised):
@@ -106,8 +107,7 @@ def _fresh_size(size: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torc
         if symbol not in symbols:
             hint = int(size.node.shape_env.backed_var_to_val[symbol])
             symbols[symbol] = new_symbol(shape_env, f"input_{len(symbols)}", hint)
-    made = sympy.lambdify(list(symbols), expression, modules=[{}])(*symbols.values())
-    return made
+    return sympy.lambdify(list(symbols), expression, modules=[{}])(*symbols.values())
 
 
 def new_symbol(shape_env: ShapeEnv, name: str, hint: int) -> torch.SymInt:

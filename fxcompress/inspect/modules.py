@@ -17,7 +17,7 @@ class Module:
     Attributes:
         path: its path, "" for the root.
         removed, added, changed: numbers of nodes.
-        before, after: elements and bytes of the tensors that its nodes are the first to read.
+        before, after: weights and bytes of the tensors that its nodes are the first to read.
     """
 
     path: str
@@ -90,7 +90,7 @@ def _count(
     for parameter in row.parameters if row else ():
         if (side, parameter.owner) not in read:
             read.add((side, parameter.owner))
-            sizes[path, side, 0] += parameter.elements
+            sizes[path, side, 0] += parameter.weights
             sizes[path, side, 1] += parameter.bytes
 
 

@@ -24,6 +24,7 @@ class Parameter:
         dtype: short name, `f32`; `graph` for a subgraph that a higher-order operator calls.
         shape: sizes.
         elements: number of elements.
+        weights: the same where it counts as parameters, which buffers and constants do not; else 0.
         nonzero: number of elements that are not zero.
         bytes: size of its elements in memory.
         digest: SHA-256 of dtype, shape and contents.
@@ -34,6 +35,7 @@ class Parameter:
     dtype: str
     shape: tuple[int, ...]
     elements: int
+    weights: int
     nonzero: int
     bytes: int
     digest: str

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch.fx import Graph, GraphModule, Node
 
+from fxcompress.analysis.cost import is_weight
 from fxcompress.graph.fingerprint import fingerprint, tensor_digest
 from fxcompress.graph.nodes import attribute, scope
 from fxcompress.graph.shapes import is_fake
@@ -25,8 +26,8 @@ class Snapshot:
         label: what the graph is called in a diff.
         rows: placeholders, calls and the output.
         nodes: number of rows.
-        parameters: number of elements of all tensors that the rows read, tied ones counted once.
-        bytes: size of these tensors.
+        parameters: number of weights that the rows read, tied ones counted once; buffers and constants are none.
+        bytes: size of all tensors that the rows read.
     """
 
     label: str
@@ -64,7 +65,7 @@ def snapshot(module: GraphModule, label: str = "", digests: Mapping[str, str] | 
         if node.op != "get_attr":
             rows.append(_row(node, scopes[node], read, symbols))
     unique = list({parameter.owner: parameter for row in rows for parameter in row.parameters}.values())
-    sizes = sum(parameter.elements for parameter in unique), sum(parameter.bytes for parameter in unique)
+    sizes = sum(parameter.weights for parameter in unique), sum(parameter.bytes for parameter in unique)
     return Snapshot(label, tuple(rows), len(rows), *sizes)
 
 
@@ -134,18 +135,18 @@ class _Tensors:
     def _facts(self, path: str, owner: str, value: Any) -> Parameter:
         if not isinstance(value, torch.Tensor):
             digest = fingerprint(value) if isinstance(value, GraphModule) else type(value).__name__
-            return Parameter(path, owner, "graph", (), 0, 0, 0, digest)
+            return Parameter(path, owner, "graph", (), 0, 0, 0, 0, digest)
         shape, size = tuple(value.shape), value.numel() * value.element_size()
         dtype, elements = dtype_text(value.dtype), value.numel()
+        weights = elements if is_weight(value) else 0
         if owner in self.found:
             known = self.found[owner]
-            return Parameter(path, owner, dtype, shape, elements, known.nonzero, size, known.digest)
+            return Parameter(path, owner, dtype, shape, elements, weights, known.nonzero, size, known.digest)
         if is_fake(value) or value.device.type == "meta":
-            return Parameter(path, owner, dtype, shape, elements, elements, size, "without data")
+            return Parameter(path, owner, dtype, shape, elements, weights, elements, size, "without data")
         nonzero = int(torch.count_nonzero(value.detach()))
-        return Parameter(
-            path, owner, dtype, shape, elements, nonzero, size, self.digests.get(path) or tensor_digest(value)
-        )
+        digest = self.digests.get(path) or tensor_digest(value)
+        return Parameter(path, owner, dtype, shape, elements, weights, nonzero, size, digest)
 
 
 def _identity(value: Any) -> object:

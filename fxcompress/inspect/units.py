@@ -28,7 +28,7 @@ def quantity(value: float | None, unit: Unit, spread: float | None = None) -> st
     scale, prefix = _scale(value, unit)
     digits = _digits(value / scale) if scale != 1 or unit == "seconds" else 0
     name = f"{prefix}{_NAMES[unit]}"
-    text = f"{value / scale:,.{digits}f}" + (f" ± {spread / scale:.{max(digits, 1)}f}" if spread else "")
+    text = f"{value / scale:,.{digits}f}" + (f" ± {spread / scale:.{digits}f}" if spread else "")
     return f"{text} {name}".rstrip()
 
 

@@ -24,16 +24,20 @@ LINEAR = (aten.linear,)
 EMBEDDINGS = (aten.embedding, aten.embedding_bag)
 RECURRENT = (aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
 
-# For every layer: the arguments that hold its weights, and the axis of a weight that is the output's.
+# For every layer: the arguments that hold its weights, and the axis of a weight that is the output's. Which axis of an
+# einsum's operand that is its equation says; any serves for scales.
 _WEIGHTS: dict[Any, tuple[tuple[str, int], ...]] = {
     **dict.fromkeys((*LINEAR, *CONVOLUTIONS, *EMBEDDINGS, aten.bilinear), (("weight", 0),)),
     **dict.fromkeys(TRANSPOSED_CONVOLUTIONS, (("weight", 1),)),
     **dict.fromkeys(RECURRENT, (("params", 0),)),
-    aten.addmm: (("mat1", 0), ("mat2", 1)),
-    aten.mm: (("self", 0), ("mat2", 1)),
-    aten.matmul: (("self", 0), ("other", 1)),
+    aten.addmm: (("mat1", -2), ("mat2", -1)),
+    aten.baddbmm: (("batch1", -2), ("batch2", -1)),
+    aten.mm: (("self", -2), ("mat2", -1)),
+    aten.bmm: (("self", -2), ("mat2", -1)),
+    aten.matmul: (("self", -2), ("other", -1)),
+    aten.einsum: (("tensors", 0),),
 }
-_PRODUCTS = (aten.addmm, aten.mm, aten.matmul)
+_PRODUCTS = (aten.addmm, aten.baddbmm, aten.mm, aten.bmm, aten.matmul, aten.einsum)
 _PARTS = (aten.chunk, aten.split, aten.split_with_sizes, aten.slice, aten.narrow, operator.getitem)
 
 
@@ -78,17 +82,16 @@ class Use:
 def uses_of(node: Node) -> Iterator[Use]:
     """Yield the operands of a layer that hold its weights; none for other calls.
 
-    Of a product of matrices an operand is one if it is a stored matrix, and of a recurrent layer the matrices among its
+    Of a product of matrices either operand may be one, if it is stored; of a recurrent layer the matrices among its
     parameters are.
     """
     for name, axis in next((rows for packet, rows in _WEIGHTS.items() if is_call(node, packet)), ()):
         operands = argument(node, name)
         for given in operands if isinstance(operands, list | tuple) else (operands,):
-            if not isinstance(given, Node):
-                continue
-            matrix = isinstance(given.meta.get("val"), torch.Tensor) and given.meta["val"].dim() == 2
-            if matrix or not is_call(node, *_PRODUCTS, *RECURRENT):
-                yield Use(node, given, axis)
+            if isinstance(given, Node):
+                dims = given.meta["val"].dim()
+                if dims >= 2 or not is_call(node, *_PRODUCTS, *RECURRENT):
+                    yield Use(node, given, axis % dims)
 
 
 def stored_behind(node: Node) -> list[Node]:
@@ -173,6 +176,9 @@ def selected_weights(
 def _missing(nodes: Iterable[Node]) -> dict[str, str]:
     """Return the layers whose weight is neither stored nor computed from the inputs, and why."""
     left = {}
+    for node in nodes:
+        if isinstance(node.target, torch._ops.HigherOrderOperator) and any(map(stored_behind, node.all_input_nodes)):
+            left[f"%{node.name}"] = "a subgraph calculates with the weight"
     for use in (use for node in nodes for use in uses_of(node)):
         if stored_behind(use.given):
             continue

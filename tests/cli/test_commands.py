@@ -62,11 +62,13 @@ def place(tmp_path, monkeypatch):
 
 def call(capsys, *arguments):
     """Run the command line; return exit code, stdout, stderr."""
-    with pytest.raises(SystemExit) as caught:
+    code = 0
+    try:
         main(list(arguments))
-        raise SystemExit(0)
+    except SystemExit as stopped:
+        code = stopped.code or 0
     shown = capsys.readouterr()
-    return caught.value.code or 0, shown.out, shown.err
+    return code, shown.out, shown.err
 
 
 def test_compress_saves_shows_and_writes_the_page(place, capsys):
@@ -225,7 +227,7 @@ def test_a_wrong_recipe_is_named(place, capsys, text, words):
 
 
 def test_help_does_not_import_torch():
-    script = "import sys\nfrom fxcompress.cli import group\nassert 'torch' not in sys.modules\nprint(group.get_help.__name__)"
+    script = "import sys\nimport fxcompress.cli\nassert 'torch' not in sys.modules"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
 

@@ -28,7 +28,7 @@ class Draft:
                 owner.add_module(word, torch.nn.Module())
             owner = getattr(owner, word)
         if not hasattr(owner, last):
-            owner.register_buffer(last, value)
+            owner.register_parameter(last, torch.nn.Parameter(value, requires_grad=False))
         return self.graph.get_attr(path)
 
     def call(self, target, *args, scope=None, name=None, origin=(), **kwargs):

@@ -106,7 +106,7 @@ class Many(nn.Module):
         self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
         self.bilinear = nn.Bilinear(6, 6, 6)
         self.table = nn.Embedding(4, 6)
-        self.matrix = nn.Parameter(torch.randn(6, 6))
+        self.matrix, self.experts = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(2, 6, 6))
         self.conv, self.up = nn.Conv1d(6, 6, 3), nn.ConvTranspose1d(6, 6, 3)
         self.register_buffer("blur", torch.full((6, 1, 3), 1 / 3))
 
@@ -114,6 +114,7 @@ class Many(nn.Module):
         x, _ = self.recurrent(self.embedding(ids) + self.table(ids % 4))
         x, _ = self.attention(x, x + 1, x * 2)
         x = self.bilinear(x, x) @ self.matrix
+        x = torch.einsum("bni,eij->bnj", x, self.experts) + torch.bmm(x[:2].transpose(0, 1)[:2], self.experts)[:1]
         x = self.up(self.conv(x.transpose(1, 2)))
         x = nn.functional.conv1d(x, self.blur, groups=6)
         return self.head(x.transpose(1, 2))
@@ -127,6 +128,7 @@ ALL = {
     "attention.out_proj.weight",
     "bilinear.weight",
     "matrix",
+    "experts",
     "conv.weight",
     "up.weight",
 }

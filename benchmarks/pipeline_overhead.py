@@ -12,6 +12,7 @@ import copy
 import json
 import statistics
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from tabulate import tabulate
 
 import fxcompress as fxc
 from fxcompress.contract import Resources
+from fxcompress.pipeline import Instrument
 from fxcompress.pipeline.instruments import Diffs, Fingerprints, Statistics, Timing
 from fxcompress.pipeline.run import run
 from fxcompress.pipeline.verify import Verify
@@ -27,8 +29,8 @@ from fxcompress.reporting import environment
 PIPELINE = "fold-constants,fold-bn,mask{sparsity=0.5},clip{deviations=4},quantize,eliminate-dead-nodes"
 
 # What stands around the steps, from nothing to everything that is on by default.
-SETTINGS = {
-    "passes alone": lambda: [],
+SETTINGS: dict[str, Callable[[], list[Instrument]]] = {
+    "passes alone": list,
     "timing, statistics, fingerprints": lambda: [Fingerprints(), Statistics(), Timing()],
     "+ diffs": lambda: [Diffs(), Fingerprints(), Statistics(), Timing()],
     "+ verification, no run": lambda: [Diffs(), Fingerprints(), Verify(run=False), Statistics(), Timing()],
@@ -72,7 +74,8 @@ def main() -> None:
         captured = fxc.capture(model, (torch.randn(options.batch, 3, 224, 224),))
         found = measured(captured, model, options.rounds)
         alone = found["passes alone"]
-        rows += [{"model": name, "setting": key, "seconds": taken, "ratio": taken / alone} for key, taken in found.items()]
+        for key, taken in found.items():
+            rows.append({"model": name, "setting": key, "seconds": taken, "ratio": taken / alone})
     print(tabulate([row.values() for row in rows], headers=list(rows[0]), floatfmt=(".0f", "", ".3f", ".2f")))
     if options.json and captured is not None:
         command = f"python benchmarks/pipeline_overhead.py --rounds {options.rounds} --batch {options.batch}"

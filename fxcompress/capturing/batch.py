@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch.export import Dim
+from torch.fx import Graph
 from torch.utils import _pytree as pytree
 
 from fxcompress.capturing.inputs import Inputs
@@ -94,3 +95,10 @@ def one_batch(model: nn.Module, batch: BatchInputs) -> Iterator[None]:
         yield
     finally:
         hook.remove()
+
+
+def takes_any_size(graph: Graph) -> bool:
+    """Whether an input of `graph` has a size that is a symbol."""
+    values = (node.meta.get("val") for node in graph.find_nodes(op="placeholder"))
+    sizes: list[Any] = [size for value in values if isinstance(value, torch.Tensor) for size in value.shape]
+    return any(isinstance(size, torch.SymInt) and not size.node.expr.is_number for size in sizes)

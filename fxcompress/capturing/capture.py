@@ -6,10 +6,10 @@ import warnings
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 from torch.export import ExportedProgram
 
+from fxcompress.capturing.batch import takes_any_size
 from fxcompress.capturing.clean import clean
 from fxcompress.capturing.export import Traced, export_model
 from fxcompress.capturing.inputs import Inputs, as_inputs
@@ -73,7 +73,7 @@ def capture(model: Any, example_inputs: Any, dynamic: str | bool = "batch") -> C
 def _again(module: CapturedModule, inputs: Inputs) -> Captured:
     """Return a module that was captured before, with other example inputs, which have to fit."""
     module.call_form().fit(inputs.args, inputs.kwargs)
-    return Captured(module, inputs, tuple(module.meta.get("notes", ())), _is_dynamic(module))
+    return Captured(module, inputs, tuple(module.meta.get("notes", ())), takes_any_size(module.graph))
 
 
 def _wants_dynamic(dynamic: str | bool) -> bool:
@@ -99,7 +99,7 @@ def _finish(traced: Traced, model: nn.Module | None, inputs: Inputs, training: T
     module.meta["notes"] = (*limits, *notes)
     if limits:
         warnings.warn(CaptureWarning("; ".join(limits)), stacklevel=3)
-    return Captured(module, inputs, (*limits, *notes), _is_dynamic(module))
+    return Captured(module, inputs, (*limits, *notes), takes_any_size(module.graph))
 
 
 def _type(module: CapturedModule) -> list[str]:
@@ -109,11 +109,3 @@ def _type(module: CapturedModule) -> list[str]:
     except VerificationFailed as error:
         return [f"the nodes cannot be typed anew, and keep the types that export gave them: {error.message}"]
     return [f"the batch size is fixed by %{fixed[0].node}"] if fixed else []
-
-
-def _is_dynamic(module: CapturedModule) -> bool:
-    """Whether an input of the graph has a size that is not a number."""
-    values = (node.meta.get("val") for node in module.graph.find_nodes(op="placeholder"))
-    return any(
-        isinstance(size, torch.SymInt) for value in values if isinstance(value, torch.Tensor) for size in value.shape
-    )

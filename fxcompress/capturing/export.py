@@ -15,7 +15,7 @@ import torch
 from torch import nn
 from torch.export import ExportedProgram
 
-from fxcompress.capturing.batch import BatchInputs, batch_inputs, one_batch, static_inputs
+from fxcompress.capturing.batch import BatchInputs, batch_inputs, one_batch, static_inputs, takes_any_size
 from fxcompress.capturing.failures import capture_failure
 from fxcompress.capturing.guards import UnevenBatchSizes, batch_sizes
 from fxcompress.capturing.inputs import Inputs
@@ -73,7 +73,7 @@ def _export_dynamic(model: nn.Module, batch: BatchInputs) -> Traced:
         raise _StaticBatch(error.message) from error
     except UnevenBatchSizes:
         raise _StaticBatch("the model chooses its way by the batch size") from None
-    if not program.range_constraints:
+    if not takes_any_size(program.graph):
         raise _StaticBatch("the model computes with it as a number")
     if sizes is None:
         return Traced(program)

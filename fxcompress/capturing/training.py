@@ -142,7 +142,11 @@ class _Recorder(TorchFunctionMode):
             self.attention[path].append(float(args[4] if len(args) > 4 else kwargs.get("dropout_p", 0.0)))
         if func is functional.multi_head_attention_forward:
             given = inspect.signature(func).bind(*args, **kwargs).arguments
-            name += f" dropout {given['dropout_p']}" if given.get("training", True) and given["dropout_p"] else ""
+            probability = float(given["dropout_p"]) if given.get("training", True) else 0.0
+            if given.get("need_weights", True):
+                name += f" dropout {probability}"
+            else:
+                self.attention[path].append(probability)
         if name not in _QUESTIONS:
             self.calls[path].append(name)
         try:

@@ -63,8 +63,10 @@ class Input:
         return f"{dtype_text(self.value.dtype)}[{', '.join('?' if size is None else str(size) for size in self.sizes)}]"
 
 
-def _symbol(size: torch.SymInt, names: dict[str, str]) -> str | None:
+def _symbol(size: torch.SymInt, names: dict[str, str]) -> int | str | None:
     expression = size.node.expr
+    if expression.is_number:
+        return int(expression)
     return names.get(str(expression), str(expression)) if expression.is_symbol else None
 
 

@@ -10,9 +10,10 @@ import torch
 
 # The schemas in which torch itself defines them; PT2E, ExecuTorch and the ONNX exporter read these names.
 _SCHEMAS = (
-    "quantize_per_tensor(Tensor input, float scale, int zero_point, int quant_min, int quant_max, ScalarType dtype) -> Tensor",
-    "dequantize_per_tensor(Tensor input, float scale, int zero_point, int quant_min, int quant_max, ScalarType dtype, *,"
-    " ScalarType? out_dtype=None) -> Tensor",
+    "quantize_per_tensor(Tensor input, float scale, int zero_point, int quant_min, int quant_max,"
+    " ScalarType dtype) -> Tensor",
+    "dequantize_per_tensor(Tensor input, float scale, int zero_point, int quant_min, int quant_max,"
+    " ScalarType dtype, *, ScalarType? out_dtype=None) -> Tensor",
     "quantize_per_channel(Tensor input, Tensor scales, Tensor zero_points, int axis, int quant_min, int quant_max,"
     " ScalarType dtype) -> Tensor",
     "dequantize_per_channel(Tensor input, Tensor scales, Tensor? zero_points, int axis, int quant_min, int quant_max,"
@@ -21,7 +22,7 @@ _SCHEMAS = (
 
 
 def quantized_decomposed() -> torch._ops._OpNamespace:
-    """Return `torch.ops.quantized_decomposed` with its operators registered: torch's own, else ours of the same schema."""
+    """Return `torch.ops.quantized_decomposed` with its operators: torch's own, else ours of the same schemas."""
     try:
         with warnings.catch_warnings():
             # Importing any part of torch.ao warns that parts of it move to torchao; the operators stay.

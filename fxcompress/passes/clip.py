@@ -21,6 +21,9 @@ class Clip(Pass):
     `clip{deviations=4}`; where both are given, the narrower holds. Outliers cut off make the steps of a later
     quantization smaller.
 
+    Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
+    calculate with, not their biases; buffers only where `targets` name them.
+
     `details`: `clipped` maps each weight to the number of its elements that were outside.
     """
 

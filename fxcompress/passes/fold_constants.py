@@ -31,8 +31,8 @@ class FoldConstants(Pass):
     gradients reached a parameter through it, and trains as it is stored.
 
     What stays: dequantize nodes, since folding them would undo the compression; bare views, which cost nothing; random
-    numbers, and what is in memory that the graph writes into; results that are `growth` larger than what they replace;
-    results of a trainable parameter that is read elsewhere too, since the two would be trained apart.
+    numbers, and what is in memory that the graph writes into; results that exceed what they replace by more than
+    `growth` bytes; results of a trainable parameter that is read elsewhere too, since the two would be trained apart.
 
     `details`: `folded` maps the node of each result to the path where it is stored.
     """

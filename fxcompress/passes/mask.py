@@ -21,8 +21,9 @@ class Mask(Pass):
     zero; it is met to the weight. `threshold` instead sets every weight of a smaller magnitude to zero. The weights
     that were zero before count as the smallest. Shapes stay as they are.
 
-    Embeddings are left alone unless `targets` name them, tied ones too: their rows are looked up and not summed, so
-    that each small weight counts by itself. Biases are never masked.
+    Weights are the parameters that linears, convolutions, recurrent layers and products of matrices calculate with,
+    not their biases. Fixed filters (buffers) and embeddings are left alone unless `targets` name them, tied embeddings
+    too: rows that are looked up are not summed, so that each small weight counts by itself.
 
     Magnitude as the measure of a weight: Han et al., Learning both weights and connections for efficient neural
     networks, 2015.

@@ -26,6 +26,9 @@ class Quantize(Pass):
     A tied weight is quantized once and stays tied. The largest error of a weight is half of its scale. In training the
     integers are fixed, and what is left in floats (biases, norms) learns around them.
 
+    Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
+    calculate with, not their biases; buffers only where `targets` name them.
+
     `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale`.
     """
 
@@ -83,22 +86,23 @@ def integers_of(weight: Weight, scale: torch.Tensor) -> torch.Tensor:
 
 
 def insert_dequantize(module: GraphModule, weight: Weight, scale: torch.Tensor) -> str:
-    """Let the nodes that read `weight` read a dequantize node, put just before them; return the path of the scale."""
-    first = min(weight.users)
+    """Let all that read `weight` read one dequantize node, put just before the first; return the path of the scale."""
+    first, source = min(weight.users), weight.sources[0]
     scales = add_tensor(module, f"{weight.path}_scale", scale, first)
-    for source in weight.sources:
-        reader = min(source.users)
-        with module.graph.inserting_before(reader):
-            dequantized = module.graph.create_node(
-                "call_function",
-                quantized_decomposed().dequantize_per_channel.default,
-                (source, scales, None, weight.output_axis, QUANT_MIN, QUANT_MAX, torch.int8),
-                {"out_dtype": weight.tensor.dtype},
-                name=f"{source.name}_dequantized",
-            )
-        if "nn_module_stack" in reader.meta:
-            dequantized.meta["nn_module_stack"] = reader.meta["nn_module_stack"]
-        dequantized.meta["val"] = source.meta["val"]
-        for user in [user for user in source.users if user is not dequantized]:
-            user.replace_input_with(source, dequantized)
+    with module.graph.inserting_before(first):
+        dequantized = module.graph.create_node(
+            "call_function",
+            quantized_decomposed().dequantize_per_channel.default,
+            (source, scales, None, weight.output_axis, QUANT_MIN, QUANT_MAX, torch.int8),
+            {"out_dtype": weight.tensor.dtype},
+            name=f"{source.name}_dequantized",
+        )
+    dequantized.meta["val"] = source.meta["val"]
+    if "nn_module_stack" in first.meta:
+        dequantized.meta["nn_module_stack"] = first.meta["nn_module_stack"]
+    for one in weight.sources:
+        for user in [user for user in one.users if user is not dequantized]:
+            user.replace_input_with(one, dequantized)
+        if one is not source:
+            module.graph.erase_node(one)
     return str(scales.target)

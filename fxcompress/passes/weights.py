@@ -38,7 +38,8 @@ _WEIGHTS: dict[Any, tuple[tuple[str, int], ...]] = {
     aten.einsum: (("tensors", 0),),
 }
 _PRODUCTS = (aten.addmm, aten.baddbmm, aten.mm, aten.bmm, aten.matmul, aten.einsum)
-_PARTS = (aten.chunk, aten.split, aten.split_with_sizes, aten.slice, aten.narrow, operator.getitem)
+_ONE_OF = (aten.select, aten.unbind)
+_PARTS = (*_ONE_OF, aten.chunk, aten.split, aten.split_with_sizes, aten.slice, aten.narrow, operator.getitem)
 
 
 @dataclass(frozen=True)
@@ -46,7 +47,7 @@ class Weight:
     """A stored weight and the layers that use it; a tied weight is one, whatever its names.
 
     Attributes:
-        path: the name under which the first layer reads it.
+        path: the name under which the graph reads it first.
         tensor: the tensor itself, floating.
         readers: the layers among those asked for, in the order of the graph.
         sources: the `get_attr` nodes that give it, in the order of the graph.
@@ -110,7 +111,10 @@ def stored_axis(chain: list[Node], axis: int) -> int:
     for start in range(chain[0].meta["val"].dim()):
         place: int | None = start
         for node in chain[1:]:
-            if place is not None and not is_call(node, *_PARTS):
+            if place is not None and is_call(node, *_ONE_OF):
+                gone = argument(node, "dim") % node.args[0].meta["val"].dim()  # type: ignore[union-attr]
+                place = None if place == gone else place - (place > gone)
+            elif place is not None and not is_call(node, *_PARTS):
                 place = moved_axis(node, place)
         if place == axis:
             return start
@@ -135,7 +139,8 @@ def _weight(module: GraphModule, sources: Sources, uses: list[tuple[Use, list[No
     assert tensor is not None
     readers = tuple(dict.fromkeys(use.layer for use, _ in uses))
     axis = stored_axis(chain, first.output_axis)
-    return Weight(str(chain[0].target), tensor, readers, tuple(sources.of(chain[0])), axis)
+    found = sources.of(chain[0])
+    return Weight(str(found[0].target), tensor, readers, tuple(found), axis)
 
 
 def selected_weights(

@@ -14,10 +14,10 @@ from torch.fx import GraphModule
 
 from fxcompress.capturing import Captured, Inputs
 from fxcompress.errors import ArtifactError
+from fxcompress.files import write_whole
 from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.types import symbol_names
 from fxcompress.targets import arguments, container
-from fxcompress.targets.atomic import write_whole
 from fxcompress.targets.codec import decode_graph, encode_graph
 from fxcompress.targets.form import decode_form, encode_form
 from fxcompress.targets.input_types import encode_input_types
@@ -97,7 +97,7 @@ def save_artifact(
     header = prepared.header(payloads)
     # A file that could not be loaded is not written at all.
     _assemble(prepared.document, prepared.stored, extra)
-    write_whole(_path(path), lambda file: container.write(file, header, prepared.stored.values()))
+    write_whole(_path(path), lambda file: container.write(file, header, prepared.stored.values()), ArtifactError)
 
 
 def artifact_bytes(module: GraphModule) -> int:

@@ -100,7 +100,8 @@ class _Bounded(Propagation):
             count = _count_given
         if count is not None:
             names = [parameter.name for parameter in target._schema.arguments]
-            self._budget -= count({**dict(zip(names, args, strict=False)), **kwargs})
+            # A negative number would give back what others spent.
+            self._budget -= max(0, count({**dict(zip(names, args, strict=False)), **kwargs}))
             if self._budget < 0:
                 raise ArtifactError(f"{target} would make more tensors than a file of this size may")
 
@@ -128,8 +129,9 @@ def _count_chunks(given: dict[str, Any]) -> int:
 
 def _count_steps(given: dict[str, Any]) -> int:
     """Count the steps that a recurrent layer is unrolled into: some for each item of the sequence and each layer."""
-    tensor = next(value for value in given.values() if isinstance(value, torch.Tensor))
-    return max(_example(size) for size in tensor.shape[:2]) * _example(given.get("num_layers", 1)) // 4
+    tensors = [value for value in given.values() if isinstance(value, torch.Tensor)]
+    longest = max((_example(size) for tensor in tensors for size in tensor.shape[:2]), default=0)
+    return longest * max(1, _example(given.get("num_layers", 1))) // 4
 
 
 _COUNTS: dict[str, Callable[[dict[str, Any]], int]] = {

@@ -92,7 +92,7 @@ MAX_REPEATS = 256
 def _moderate(target: torch._ops.OpOverload, name: str, value: Any) -> bool:
     op = target._schema.name.split("::")[1]
     if name == _REPEATS.get(op):
-        return isinstance(value, int) and value <= MAX_REPEATS
+        return type(value) is int and 0 <= value <= MAX_REPEATS
     plain = isinstance(value, tuple | list) and not any(isinstance(item, Node) for item in value)
     return not plain or len(value) <= MAX_SIZES or any(word in op for word in _LONG)
 

@@ -109,3 +109,46 @@ def with_statistics(model: nn.Module) -> nn.Module:
                 if tensor is not None:
                     nn.init.uniform_(tensor, low, high)
     return model.eval()
+
+
+class EveryWeight(nn.Module):
+    """Every kind of weight, tied and viewed ones too, and a fixed filter."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding, self.head = nn.Embedding(10, 6), nn.Linear(6, 10, bias=False)
+        self.head.weight = self.embedding.weight
+        self.recurrent = nn.LSTM(6, 6, batch_first=True)
+        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
+        self.bilinear = nn.Bilinear(6, 6, 6)
+        self.table = nn.Embedding(4, 6)
+        self.matrix, self.mixed = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(6, 6))
+        self.experts = nn.Parameter(torch.randn(2, 6, 6))
+        self.conv, self.up = nn.Conv1d(6, 6, 3), nn.ConvTranspose1d(6, 6, 3)
+        self.register_buffer("blur", torch.full((6, 1, 3), 1 / 3))
+
+    def forward(self, ids):
+        x, _ = self.recurrent(self.embedding(ids) + self.table(ids % 4))
+        x, _ = self.attention(x, x + 1, x * 2)
+        x = self.bilinear(x, x) @ self.matrix
+        pairs = x.reshape(-1, 2, 6).transpose(0, 1)
+        x = torch.bmm(pairs, self.experts).transpose(0, 1).reshape_as(x)
+        x = torch.einsum("bni,ij->bnj", x, self.mixed)
+        x = self.up(self.conv(x.transpose(1, 2)))
+        x = nn.functional.conv1d(x, self.blur, groups=6)
+        return self.head(x.transpose(1, 2))
+
+
+IDS = torch.arange(8).view(2, 4)
+EVERY_WEIGHT = {
+    "recurrent.weight_ih_l0",
+    "recurrent.weight_hh_l0",
+    "attention.in_proj_weight",
+    "attention.out_proj.weight",
+    "bilinear.weight",
+    "matrix",
+    "experts",
+    "mixed",
+    "conv.weight",
+    "up.weight",
+}

@@ -9,8 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import Draft, apply
-from torch import nn
+from nets import EVERY_WEIGHT, IDS, Draft, EveryWeight, apply
 
 import fxcompress as fxc
 from fxcompress.errors import StepFailed
@@ -95,56 +94,17 @@ def test_half_precision(dtype):
     assert module.get_parameter("0.weight").dtype == dtype
 
 
-class Many(nn.Module):
-    """Every kind of weight, tied and viewed ones too, and a fixed filter."""
-
-    def __init__(self):
-        super().__init__()
-        self.embedding, self.head = nn.Embedding(10, 6), nn.Linear(6, 10, bias=False)
-        self.head.weight = self.embedding.weight
-        self.recurrent = nn.LSTM(6, 6, batch_first=True)
-        self.attention = nn.MultiheadAttention(6, 2, batch_first=True)
-        self.bilinear = nn.Bilinear(6, 6, 6)
-        self.table = nn.Embedding(4, 6)
-        self.matrix, self.experts = nn.Parameter(torch.randn(6, 6)), nn.Parameter(torch.randn(2, 6, 6))
-        self.conv, self.up = nn.Conv1d(6, 6, 3), nn.ConvTranspose1d(6, 6, 3)
-        self.register_buffer("blur", torch.full((6, 1, 3), 1 / 3))
-
-    def forward(self, ids):
-        x, _ = self.recurrent(self.embedding(ids) + self.table(ids % 4))
-        x, _ = self.attention(x, x + 1, x * 2)
-        x = self.bilinear(x, x) @ self.matrix
-        x = torch.einsum("bni,eij->bnj", x, self.experts) + torch.bmm(x[:2].transpose(0, 1)[:2], self.experts)[:1]
-        x = self.up(self.conv(x.transpose(1, 2)))
-        x = nn.functional.conv1d(x, self.blur, groups=6)
-        return self.head(x.transpose(1, 2))
-
-
-IDS = torch.arange(8).view(2, 4)
-ALL = {
-    "recurrent.weight_ih_l0",
-    "recurrent.weight_hh_l0",
-    "attention.in_proj_weight",
-    "attention.out_proj.weight",
-    "bilinear.weight",
-    "matrix",
-    "experts",
-    "conv.weight",
-    "up.weight",
-}
-
-
 @pytest.fixture(scope="module")
 def many():
     torch.manual_seed(0)
-    return fxc.capture(Many().eval(), (IDS,))
+    return fxc.capture(EveryWeight().eval(), (IDS,))
 
 
 def test_which_weights(many):
     result = fxc.compress(many, None, "mask{sparsity=0.25}")
     stage = result.stages[0]
-    assert set(stage.details["masked"]) == ALL
-    for path in ALL:
+    assert set(stage.details["masked"]) == EVERY_WEIGHT
+    for path in EVERY_WEIGHT:
         tensor = result.module.get_parameter(path)
         assert int((tensor == 0).sum()) == round(0.25 * tensor.numel())
     assert stage.notes == (

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import copy
+import operator
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from nets import Draft, apply, operations
-from test_mask import ALL, IDS, Many
+from nets import EVERY_WEIGHT, IDS, Draft, EveryWeight, apply, operations
 from torch import nn
 
 import fxcompress as fxc
@@ -77,13 +77,13 @@ def test_what_is_not_finite_is_an_error():
 @pytest.fixture(scope="module")
 def many():
     torch.manual_seed(0)
-    return fxc.capture(Many().eval(), (IDS,))
+    return fxc.capture(EveryWeight().eval(), (IDS,))
 
 
 def test_every_weight_is_quantized_once_under_its_name(many):
     result = fxc.compress(many, None, "quantize")
     stage = result.stages[0]
-    assert set(stage.details["quantized"]) == ALL | {"head.weight", "table.weight"}
+    assert set(stage.details["quantized"]) == EVERY_WEIGHT | {"head.weight", "table.weight"}
     assert stage.details["quantized"]["up.weight"] == {"bits": 8, "axis": 1, "scale": "up.weight_scale"}
     assert stage.details["quantized"]["matrix"]["axis"] == 1
     assert result.module.head.weight is result.module.embedding.weight
@@ -136,9 +136,28 @@ def test_one_tensor_read_under_two_names():
     module, context = apply("quantize", module)
     assert module.head is module.table
     assert context.statistics["tensors"] == 1
-    assert operations(module).count("quantized_decomposed.dequantize_per_channel") == 2
-    rows = torch.from_numpy(dequantized(module, "table")).float()
+    assert operations(module).count("quantized_decomposed.dequantize_per_channel") == 1
+    rows = torch.from_numpy(dequantized(module, next(iter(context.details["quantized"])))).float()
     assert torch.allclose(module(ids), rows[ids] @ rows.T, atol=1e-6)
+
+
+def test_the_axis_of_channels_is_found_behind_views():
+    draft = Draft()
+    rows = torch.randn(2, 3)
+    x = draft.input("x", rows)
+    expert = draft.call(aten.select.int, draft.tensor("experts", torch.randn(4, 3, 2)), 0, 1)
+    x = draft.call(aten.matmul.default, x, expert)
+    wide = draft.call(aten.t.default, draft.tensor("wide", torch.randn(2, 5)))
+    x = draft.call(aten.linear.default, x, wide)
+    parts = draft.call(aten.split.Tensor, draft.tensor("parts", torch.randn(6, 5)), 3)
+    part = draft.call(operator.getitem, parts, 1)
+    module, context = apply("quantize", draft.module(draft.call(aten.linear.default, x, part)))
+    assert {path: facts["axis"] for path, facts in context.details["quantized"].items()} == {
+        "experts": 2,
+        "wide": 1,
+        "parts": 0,
+    }
+    assert operations(module).count("quantized_decomposed.dequantize_per_channel") == 3
 
 
 def test_a_weight_that_the_graph_writes_into_is_left_alone():

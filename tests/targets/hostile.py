@@ -404,6 +404,7 @@ def _bombs(corpus: Corpus) -> None:
     )
     corpus.edit("bomb-many", "many lists, each within bounds", _many_lists)
     corpus.edit("bomb-steps", "a recurrent layer over a huge sequence", _recurrent)
+    corpus.edit("bomb-layers", "the same with fewer than no layers", lambda d: _recurrent(d, layers=-5))
     corpus.edit(
         "bomb-differences",
         "an op that repeats itself",
@@ -431,12 +432,12 @@ def _many_lists(document: dict) -> None:
         call(document, f"boom_{index}", "aten.unbind.int", [{"node": "bomb"}])
 
 
-def _recurrent(document: dict) -> None:
+def _recurrent(document: dict, layers: int = 1) -> None:
     call(document, "data", "aten.zeros.default", [[2**30, 2, 4]])
     call(document, "state", "aten.zeros.default", [[1, 2, 4]])
     call(document, "weight", "aten.zeros.default", [[4, 4]])
     weights = [{"node": "weight"}, {"node": "weight"}]
-    args = [{"node": "data"}, {"node": "state"}, weights, False, 1, 0.0, False, False, False]
+    args = [{"node": "data"}, {"node": "state"}, weights, False, layers, 0.0, False, False, False]
     call(document, "boom", "aten.rnn_tanh.input", args)
 
 

@@ -33,7 +33,7 @@ def main(folder: Path, kills: int) -> None:
         loaded = load_artifact(path)
         assert torch.equal(loaded.module.weight, module.weight)
         counts[loaded.pipeline] += 1
-        for partial in folder.glob(".*.fxc-partial"):
+        for partial in folder.glob(".*.partial"):
             writing += 1
             partial.unlink()
         assert [entry.name for entry in folder.iterdir()] == ["file.fxc"]

@@ -173,7 +173,7 @@ def test_a_failure_at_any_step_leaves_the_old_file_alone(module, tmp_path, monke
     if failing == "write":
         monkeypatch.setattr("fxcompress.targets.container.bytes_of", fail)
     else:
-        monkeypatch.setattr(f"fxcompress.targets.atomic.os.{failing}", fail)
+        monkeypatch.setattr(f"fxcompress.files.os.{failing}", fail)
     with pytest.raises(KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ArtifactError):
         save_artifact(path, module, pipeline="another")
     monkeypatch.undo()

@@ -19,6 +19,7 @@ from fxcompress.errors import ModelError, UsageError, VerificationFailed
 from fxcompress.graph.module import CapturedModule, mark_always_training
 from fxcompress.graph.parameters import parameters_of
 from fxcompress.graph.shapes import propagate
+from fxcompress.text import listing
 
 
 class CaptureWarning(UserWarning):
@@ -91,6 +92,10 @@ def _finish(traced: Traced, model: nn.Module | None, inputs: Inputs, training: T
     module.meta["parameters"] = parameters_of(source.forward)
     module.meta["batch_sizes"] = traced.batch_sizes
     mark_always_training(module.graph)
+    if traced.own_gradients:
+        notes.append(
+            f"the gradients are those of the forward, not the model's own, of: {listing(traced.own_gradients)}"
+        )
     if not set_attention_dropout(module.graph, training.attention):
         notes.append("train() does not bring back all of the dropout inside of attention")
     module.eval()

@@ -9,7 +9,7 @@ import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import nn
@@ -20,6 +20,7 @@ from fxcompress.capturing.failures import capture_failure
 from fxcompress.capturing.guards import UnevenBatchSizes, batch_sizes
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.capturing.preserve import preserved
+from fxcompress.capturing.training import own_gradients
 from fxcompress.errors import CaptureError, InputError
 from fxcompress.graph.parameters import BatchSizes
 
@@ -30,7 +31,8 @@ class Traced:
 
     Attributes:
         program: the traced graph, in training IR.
-        notes: sentences for a report.
+        notes: what limits the graph, sentences for a report and a warning.
+        own_gradients: classes whose own backward the graph lacks.
         batch_sizes: the batch sizes that the graph holds for, None for all.
         shares_memory: whether the fake values of its nodes share memory as the real ones do; loaded ones do not.
     """
@@ -39,6 +41,7 @@ class Traced:
     notes: tuple[str, ...] = ()
     batch_sizes: BatchSizes | None = None
     shares_memory: bool = True
+    own_gradients: tuple[str, ...] = ()
 
 
 def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
@@ -49,6 +52,12 @@ def export_model(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
         CaptureError: `torch.export` does not take the model.
     """
     _check_signature(model, inputs)
+    with own_gradients() as classes:
+        traced = _export_any(model, inputs, dynamic)
+    return replace(traced, own_gradients=tuple(classes))
+
+
+def _export_any(model: nn.Module, inputs: Inputs, dynamic: bool) -> Traced:
     reason = None
     if dynamic:
         try:

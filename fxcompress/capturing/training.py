@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 from torch._subclasses.fake_tensor import DataDependentOutputException, FakeTensorMode
+from torch.autograd import Function
 from torch.fx import Graph
 from torch.nn import functional
 from torch.nn.modules.batchnorm import _NormBase
@@ -69,6 +70,27 @@ def _averaging(model: nn.Module) -> str | None:
     if not found:
         return None
     return f"train() does not advance the running statistics of batch norms without momentum: {listing(found, 3)}"
+
+
+@contextmanager
+def own_gradients() -> Iterator[dict[str, None]]:
+    """Collect the names of the autograd functions, other than those of torch, that are called inside.
+
+    A tracer records the operations of their forward; their backward is not in the graph.
+    """
+    found: dict[str, None] = {}
+    original = vars(Function)["apply"]
+
+    def apply(cls: type[Function], *args: Any, **kwargs: Any) -> Any:
+        if not cls.__module__.startswith("torch."):
+            found[cls.__name__] = None
+        return original.__get__(None, cls)(*args, **kwargs)
+
+    type.__setattr__(Function, "apply", classmethod(apply))
+    try:
+        yield found
+    finally:
+        type.__setattr__(Function, "apply", original)
 
 
 def set_attention_dropout(graph: Graph, attention: dict[str, list[float]]) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch.fx import GraphModule, Node
@@ -19,6 +19,7 @@ from fxcompress.passes.constants import (
     read_without,
     tensor_inputs,
 )
+from fxcompress.text import listing
 
 
 @dataclass(frozen=True)
@@ -57,29 +58,54 @@ class FoldConstants(Pass):
         """Return the results that are worth storing, in the order of the graph."""
         constant = constant_nodes(module)
         ends = frontier(module.graph, constant)
-        read = read_without(module, ends)
+        budget = Budget(module, read_without(module, ends), self.growth)
+        expressions = Expressions(module)
+        known: dict[int, Constant] = {}
         chosen: dict[Node, Constant] = {}
-        looked_at: set[Node] = set()
-        replaced: set[int] = set()
-        waiting = list(reversed(ends))
+        waiting = ends[::-1]
         while waiting:
             node = waiting.pop()
-            if node in looked_at:
+            number = expressions.number(node)
+            found = known[number] if number in known else computed(module, node, ends)
+            if node in chosen or found.is_view or found.value.numel() == 0:
                 continue
-            looked_at.add(node)
-            found = computed(module, node, ends)
-            if found.is_view or found.value.numel() == 0:
-                continue
-            gone = {id(one): one.nbytes for one in tensors_of(module, found) if id(one) not in read | replaced}
-            grown = found.value.nbytes - sum(gone.values())
-            if found.repeats or grown > self.growth:
-                if not found.repeats:
-                    context.note(f"%{node.name}: left alone, it takes {grown:,} bytes more than what it is made of")
+            if number in known or budget.takes(found):
+                known[number] = found
+                chosen[node] = replace(found, node=node)
+            else:
                 waiting += reversed(tensor_inputs(node))
-                continue
-            replaced |= set(gone)
-            chosen[node] = found
+        for grown in dict.fromkeys(budget.refused.values()):
+            names = [f"%{node.name}" for node in ends if budget.refused.get(node) == grown]
+            if names:
+                context.note(f"{listing(names)}: left alone, it takes {grown:,} bytes more than what it is made of")
         return without_shared(module, [chosen[node] for node in sorted(chosen)], context)
+
+
+class Budget:
+    """Decides which results are not too large for what they replace; each replaced tensor counts once.
+
+    Args:
+        read: ids of tensors that stay, whatever is stored.
+        growth: most bytes by which a result may exceed what it replaces.
+    """
+
+    def __init__(self, module: GraphModule, read: set[int], growth: int) -> None:
+        self.module = module
+        self.spoken_for = set(read)
+        self.growth = growth
+        self.refused: dict[Node, int] = {}
+
+    def takes(self, found: Constant) -> bool:
+        """Whether to store `found`: not what repeats its own memory, nor what is too large, which `refused` tells."""
+        replaced = {id(one): one.nbytes for one in tensors_of(self.module, found) if id(one) not in self.spoken_for}
+        grown = found.value.nbytes - sum(replaced.values())
+        if found.repeats:
+            return False
+        if grown > self.growth:
+            self.refused[found.node] = grown
+            return False
+        self.spoken_for |= set(replaced)
+        return True
 
 
 def tensors_of(module: GraphModule, constant: Constant) -> list[torch.Tensor]:

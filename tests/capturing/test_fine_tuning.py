@@ -119,6 +119,27 @@ def test_what_only_training_mode_does_is_said():
     assert [note for note in notes if "MultiheadAttention (the model itself)" in note]
 
 
+class Rounded(torch.autograd.Function):
+    @staticmethod
+    def forward(context, x):
+        return x.round()
+
+    @staticmethod
+    def backward(context, gradient):
+        return gradient
+
+
+def test_gradients_of_the_models_own_are_said():
+    class Rounding(nn.Module):
+        def forward(self, x):
+            return Rounded.apply(x)
+
+    apply = vars(torch.autograd.Function)["apply"]
+    notes = fxc.capture(Rounding(), models.rows(3)(2)).notes
+    assert [note for note in notes if note.endswith("Rounded")]
+    assert vars(torch.autograd.Function)["apply"] is apply
+
+
 def test_batch_norm_without_statistics_stays_as_it_is():
     model = nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, track_running_stats=False)).eval()
     module = fxc.capture(model, models.image(2)).module

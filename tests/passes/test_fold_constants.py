@@ -239,6 +239,21 @@ def test_a_view_of_a_result_stays_a_view():
     assert set(module.state_dict()) == {"weight"}
 
 
+def test_a_mask_that_every_layer_makes_anew_is_one():
+    class Net(nn.Module):
+        def forward(self, x):
+            for _ in range(3):
+                mask = torch.ones(5, 5).tril() == 0
+                x = torch.softmax((x @ x.transpose(1, 2)).masked_fill(mask, -1e9), -1) @ x
+            return x
+
+    tokens = torch.randn(2, 5, 4)
+    result = fxc.compress(Net(), (tokens,), "fold-constants{growth=25}")
+    assert torch.equal(result.module(tokens), Net()(tokens))
+    assert [tuple(buffer.shape) for buffer in result.module.buffers()] == [(5, 5)]
+    assert result.stages[0].statistics["folded"] == 3
+
+
 def test_what_expands_is_stored_before_it_does():
     draft = Draft()
     tokens = torch.randn(2, 5, 3)
@@ -266,6 +281,18 @@ def test_what_grows_too_much_is_stored_before_it_does():
     module, context = apply("fold-constants{growth=15872}", module)
     assert operations(module) == ["add"]
     assert torch.equal(module(tokens), before)
+
+
+def test_results_that_are_too_large_are_noted_once():
+    draft = Draft()
+    x = draft.input("x", torch.randn(2, 64, 64))
+    for index in range(3):
+        row = draft.tensor(f"{index}.row", torch.randn(1, 64))
+        wide = draft.call(aten.mul.Tensor, row, draft.tensor(f"{index}.column", torch.randn(64, 1)))
+        x = draft.call(aten.add.Tensor, x, draft.call(aten.exp.default, wide))
+    module, context = apply("fold-constants{growth=1000}", draft.module(x))
+    assert operations(module).count("exp") == 3
+    assert context.notes == ["%exp, %exp_1, %exp_2: left alone, it takes 15,872 bytes more than what it is made of"]
 
 
 def random_numbers(draft, weight):

@@ -10,6 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from nets import EVERY_WEIGHT, IDS, Draft, EveryWeight, apply
+from torch import nn
 
 import fxcompress as fxc
 from fxcompress.errors import StepFailed
@@ -45,7 +46,7 @@ matrices = st.integers(1, 4).flatmap(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(matrices, st.floats(0, 1), st.sampled_from([torch.float32, torch.float64]))
 def test_sparsity_of_each_tensor_is_met_to_the_weight(rows, share, dtype):
     module = perceptron(rows, rows, dtype=dtype)
@@ -59,7 +60,7 @@ def test_sparsity_of_each_tensor_is_met_to_the_weight(rows, share, dtype):
     assert context.statistics["zeroed"] == sum(zeros) - 2 * int((np.array(rows) == 0).sum())
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(matrices, st.data(), st.floats(0, 1))
 def test_sparsity_over_all_tensors_together(rows, data, share):
     size = len(rows)
@@ -165,3 +166,31 @@ def test_a_mask_on_a_quantized_model_says_why_it_does_nothing(many):
     stages = fxc.compress(many, None, "quantize{ignore=up},mask").stages
     assert set(stages[1].details["masked"]) == {"up.weight"}
     assert any("the weight is quantized already" in note for note in stages[1].notes)
+
+
+def test_weights_inside_of_subgraphs_are_named():
+    class Branches(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem, self.branch = nn.Linear(3, 3), nn.Linear(3, 3)
+
+        def forward(self, x):
+            x = self.stem(x)
+            return torch.cond(x.sum() > 0, lambda y: self.branch(y), lambda y: y * 2, (x,))
+
+    # torch warns of gradients that are asked for inside of a branch.
+    model = Branches().eval().requires_grad_(False)
+    stage = fxc.compress(model, (torch.randn(2, 3),), "mask").stages[0]
+    assert set(stage.details["masked"]) == {"stem.weight"}
+    assert stage.notes == ("%cond: left alone, a subgraph calculates with the weight",)
+
+
+def test_a_weight_that_the_graph_computes_is_named():
+    draft = Draft()
+    rows = torch.randn(2, 3)
+    weight = draft.call(aten.tanh.default, draft.tensor("weight", torch.randn(3, 3)))
+    x = draft.call(aten.linear.default, draft.input("x", rows), weight)
+    # What two inputs give together is no weight.
+    module = draft.module(draft.call(aten.matmul.default, x, draft.call(aten.t.default, x)))
+    module, context = apply("mask", module)
+    assert context.notes == ["%linear: left alone, the weight is computed in the graph (fold-constants may store it)"]

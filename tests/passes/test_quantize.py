@@ -40,7 +40,7 @@ def dequantized(module, path):
 numbers = st.floats(-1e4, 1e4, width=16)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(1, 5).flatmap(lambda n: st.lists(st.lists(numbers, min_size=n, max_size=n), min_size=1, max_size=5)),
     st.sampled_from([torch.float32, torch.float64, torch.float16, torch.bfloat16]),

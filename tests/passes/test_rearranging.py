@@ -43,7 +43,7 @@ def node_of(target, arguments, shape):
 shapes = st.lists(st.integers(2, 4), min_size=2, max_size=4)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(shapes, st.data())
 def test_reshapes(shape, data):
     factors = [factor for size in shape for factor in ([2, 2] if size == 4 else [size])]

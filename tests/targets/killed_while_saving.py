@@ -9,12 +9,14 @@ import os
 import random
 import signal
 import sys
+import threading
 import time
 import traceback
 from pathlib import Path
 
 import torch
 from torch import nn
+from tqdm import tqdm
 
 from fxcompress.capturing import capture
 from fxcompress.targets import load_artifact, save_artifact
@@ -22,6 +24,8 @@ from fxcompress.targets import load_artifact, save_artifact
 
 def main(folder: Path, kills: int) -> None:
     torch.set_num_threads(1)
+    # PyTorch's interpreter takes a lock of tqdm that processes share; a child killed while it holds it stops the parent.
+    tqdm.set_lock(threading.RLock())
     path = folder / "file.fxc"
     module = capture(nn.Linear(1000, 1000), (torch.zeros(2, 1000),), dynamic="none").module
     save_artifact(path, module, pipeline="first")

@@ -132,7 +132,7 @@ _TABLE = tuple(
     (f"{module.__name__}.{name}", getattr(module, name), arity)
     for module, arity, names in (
         (operator, 1, "neg pos abs not_"),
-        (operator, 2, "add sub mul floordiv truediv mod pow getitem eq ne lt le gt ge and_ or_ xor is_ is_not"),
+        (operator, 2, "add sub mul floordiv truediv mod pow getitem eq ne lt le gt ge and_ or_ xor"),
         (math, 1, "ceil floor trunc sqrt"),
         (torch, 1, "sym_int sym_float sym_not sym_sum _sym_sqrt"),
         (torch, 2, "sym_max sym_min"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from typing import Any
@@ -101,6 +102,9 @@ def _check_function(target: Callable[..., Any], args: tuple[Any, ...], kwargs: d
     name, count = target.__name__, arity(target)
     if kwargs or len(args) != count:
         raise ArtifactError(f"{name} takes {count} positional arguments")
+    # Python warns where the source has a number in the place of a list.
+    if target is operator.getitem and not (isinstance(args[0], Node) and type(args[1]) is int):
+        raise ArtifactError("getitem takes a node and a number")
     items = args[0] if target is torch.sym_sum and isinstance(args[0], tuple | list) else args
     for item in items:
         if not isinstance(item, Node) and type(item) not in (int, float, bool):

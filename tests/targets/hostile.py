@@ -198,6 +198,7 @@ def _arguments(corpus: Corpus) -> None:
         "string-for-tensor": {**relu, "args": [CODE]},
         "string-for-number": {"target": "aten.softmax.int", "args": [{"node": "x"}, CODE], "kwargs": {}},
         "string-of-function": {"target": "operator.mul", "args": ["x", 10**9], "kwargs": {}},
+        "item-of-number": {"target": "operator.getitem", "args": [5, 1], "kwargs": {}},
         "later": {**relu, "args": [{"node": "output"}]},
         "itself": {**relu, "args": [{"node": "SELF"}]},
         "stranger": {**relu, "args": [{"node": "nobody"}]},

@@ -24,7 +24,7 @@ from fxcompress.targets import load_artifact, save_artifact
 
 def main(folder: Path, kills: int) -> None:
     torch.set_num_threads(1)
-    # PyTorch's interpreter takes a lock of tqdm that processes share; a child killed while it holds it stops the parent.
+    # PyTorch's interpreter takes a lock of tqdm that processes share: killed with it, a child would stop the parent.
     tqdm.set_lock(threading.RLock())
     path = folder / "file.fxc"
     module = capture(nn.Linear(1000, 1000), (torch.zeros(2, 1000),), dynamic="none").module

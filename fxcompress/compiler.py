@@ -49,9 +49,17 @@ class Result:
         """The table before and after: measured when it is first asked for, which takes some seconds."""
         return build_report(self.captured, self.module, self.pipeline, self.stages, self.resources)
 
-    def save(self, path: str | Path) -> None:
-        """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing."""
-        save_artifact(path, self.module, pipeline=str(self.pipeline), inputs=self.captured.inputs)
+    def save(self, path: str | Path, *, allow: Iterable[str] = ()) -> None:
+        """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing.
+
+        Args:
+            path: the file to write.
+            allow: further namespaces of operators, which `fxcompress.load` must then be given too.
+
+        Raises:
+            ArtifactError: the graph calls an operator that no artifact may hold, or the file cannot be written.
+        """
+        save_artifact(path, self.module, pipeline=str(self.pipeline), inputs=self.captured.inputs, allow=allow)
 
 
 Model = torch.nn.Module | torch.export.ExportedProgram | Captured | Artifact | Result

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import tempfile
 from collections.abc import Callable, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -16,10 +15,11 @@ from fxcompress.analysis.layers import layer_errors, layer_seconds
 from fxcompress.analysis.measure import Latency, paired_latency, peak_memory
 from fxcompress.capturing import Captured, Inputs
 from fxcompress.contract import Resources
+from fxcompress.errors import ArtifactError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.inspect import LayerRow, Measurement, Report, StepRow, diff_snapshots, snapshot
 from fxcompress.pipeline import Pipeline, Stage
-from fxcompress.targets import save_artifact
+from fxcompress.targets import artifact_bytes
 
 LATENCY_SECONDS = 3.0
 
@@ -57,17 +57,17 @@ def sizes(before: CapturedModule, after: CapturedModule, costs: tuple[Cost, Cost
     return [
         Measurement("parameters", "count", old.params, new.params),
         Measurement("tensors", "bytes", old.bytes, new.bytes, note="in memory"),
-        Measurement("file", "bytes", file_bytes(before), file_bytes(after), note=".fxc on disk"),
+        file_size(before, after),
         Measurement("MACs", "macs", old.macs, new.macs, note="multiply-accumulates of one call"),
     ]
 
 
-def file_bytes(module: CapturedModule) -> int:
-    """Return the size of the artifact of `module`, by writing it."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "measured.fxc"
-        save_artifact(path, module)
-        return path.stat().st_size
+def file_size(before: CapturedModule, after: CapturedModule) -> Measurement:
+    """Return the bytes of the artifacts of both; none where a graph calls operators that no artifact may hold."""
+    try:
+        return Measurement("file", "bytes", artifact_bytes(before), artifact_bytes(after), note=".fxc on disk")
+    except ArtifactError as error:
+        return Measurement("file", "bytes", None, None, note=error.message)
 
 
 def speeds(before: CapturedModule, after: CapturedModule, inputs: Inputs) -> list[Measurement]:

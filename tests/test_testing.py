@@ -14,7 +14,7 @@ from torch import nn
 import fxcompress as fxc
 from fxcompress.contract import options_of
 from fxcompress.errors import PassFailed, UsageError
-from fxcompress.graph.nodes import rename_tensor
+from fxcompress.graph.tensors import rename_tensor
 from fxcompress.testing import Example, check_pass, examples
 from fxcompress.testing.options import variants
 

@@ -13,7 +13,8 @@ from fxcompress.analysis.contracts import may_contract
 from fxcompress.analysis.macs import RULES, Rule, rule_for
 from fxcompress.analysis.sizes import AT_HINTS, Binding, Call, DataDependentSizeError, binding_of
 from fxcompress.capturing.inputs import Inputs
-from fxcompress.graph.nodes import named_tensors, scopes
+from fxcompress.graph.nodes import scopes
+from fxcompress.graph.tensors import named_tensors
 
 # Weights that are quantized are no `nn.Parameter` any more; these dtypes give them away.
 WEIGHT_DTYPES = frozenset(

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from torch.fx import GraphModule
 
-from fxcompress.graph.nodes import named_tensors
+from fxcompress.graph.tensors import named_tensors
 from fxcompress.graph.types import type_text
 
 Fact = TypeVar("Fact")

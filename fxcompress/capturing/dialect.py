@@ -11,7 +11,8 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.capturing.aliases import Aliases
 from fxcompress.capturing.in_place import mutating
-from fxcompress.graph.nodes import argument, is_call, tensor_of
+from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.tensors import tensor_of
 
 aten = torch.ops.aten
 

@@ -57,13 +57,18 @@ def twin_of(target: Any) -> OpOverload | None:
     packet = getattr(torch.ops.aten, _TWINS.get(name, name.removesuffix("_")), None)
     if not isinstance(packet, OpOverloadPacket) or packet is target.overloadpacket:
         return None
-    wanted = [(argument.name, str(argument.type)) for argument in target._schema.arguments]
+    wanted = _signature(target)
     for overload in sorted(packet.overloads(), key=lambda overload: overload != target._overloadname):
         twin = getattr(packet, overload)
-        given = [(argument.name, str(argument.type)) for argument in twin._schema.arguments]
-        if given == wanted and not twin._schema.is_mutable and len(twin._schema.returns) == 1:
+        if _signature(twin) == wanted and not twin._schema.is_mutable and len(twin._schema.returns) == 1:
             return twin  # type: ignore[no-any-return]
     return None
+
+
+def _signature(target: OpOverload) -> list[tuple[str, str]]:
+    """Return names and types of the arguments; the first is called `self` in one operation, `input` in another."""
+    first, *others = target._schema.arguments
+    return [("", str(first.type)), *((argument.name, str(argument.type)) for argument in others)]
 
 
 class _Write:

@@ -10,7 +10,8 @@ import torch
 from torch.fx import GraphModule, Node
 from torch.fx.node import map_arg
 
-from fxcompress.graph.nodes import attribute, is_call
+from fxcompress.graph.nodes import is_call
+from fxcompress.graph.tensors import attribute
 
 aten = torch.ops.aten
 set_grad_enabled = torch.ops.higher_order.wrap_with_set_grad_enabled

@@ -9,7 +9,7 @@ from torch import nn
 from torch.fx import GraphModule
 
 from fxcompress.graph.module import CapturedModule, copy_graph
-from fxcompress.graph.nodes import attribute, named_tensors, owner_of
+from fxcompress.graph.tensors import attribute, named_tensors, owner_of
 
 
 def with_own_tensors(traced: GraphModule, model: nn.Module) -> CapturedModule:

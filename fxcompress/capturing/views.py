@@ -11,7 +11,7 @@ from torch._ops import OpOverload
 from torch.fx import Node
 
 from fxcompress.capturing.aliases import Aliases
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import RESHAPES, argument, is_call
 
 aten = torch.ops.aten
 
@@ -19,21 +19,7 @@ aten = torch.ops.aten
 Caller = Callable[..., Node]
 
 # Views that keep the elements in their row-major order, so that a reshape undoes them.
-_RESHAPES = (
-    aten.view,
-    aten.reshape,
-    aten._unsafe_view,
-    aten.view_as,
-    aten.reshape_as,
-    aten.flatten,
-    aten.unflatten,
-    aten.squeeze,
-    aten.unsqueeze,
-    aten.contiguous,
-    aten.alias,
-    aten.to,
-    aten.type_as,
-)
+_RESHAPES = (*RESHAPES, aten.alias, aten.to, aten.type_as)
 _PARTS = (aten.split, aten.split_with_sizes, aten.chunk, aten.tensor_split, aten.unbind)
 
 

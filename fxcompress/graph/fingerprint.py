@@ -7,7 +7,7 @@ import hashlib
 import torch
 from torch.fx import GraphModule
 
-from fxcompress.graph.nodes import named_tensors
+from fxcompress.graph.tensors import named_tensors
 
 
 def fingerprint(module: GraphModule) -> str:

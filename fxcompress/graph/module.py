@@ -9,7 +9,8 @@ import torch
 from torch.fx import Graph, GraphModule, Node
 
 from fxcompress.graph.call_form import CallForm, fit_inputs
-from fxcompress.graph.nodes import argument, is_call, named_tensors, owner_of, set_argument
+from fxcompress.graph.nodes import argument, is_call, set_argument
+from fxcompress.graph.tensors import named_tensors, owner_of
 
 aten = torch.ops.aten
 

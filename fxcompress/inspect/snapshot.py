@@ -11,8 +11,9 @@ from torch.fx import Graph, GraphModule, Node
 
 from fxcompress.analysis.cost import is_weight
 from fxcompress.graph.fingerprint import fingerprint, tensor_digest
-from fxcompress.graph.nodes import attribute, scope
+from fxcompress.graph.nodes import scope
 from fxcompress.graph.shapes import is_fake
+from fxcompress.graph.tensors import attribute
 from fxcompress.graph.types import dtype_text, symbol_names, type_text
 from fxcompress.inspect.arguments import arguments_of
 from fxcompress.inspect.rows import Parameter, Row, call_text, printable, row_dict

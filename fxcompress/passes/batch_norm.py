@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import Sources, add_tensor, argument, is_call, set_argument, set_tensor, tensor_of
+from fxcompress.graph.nodes import argument, is_call, set_argument
+from fxcompress.graph.tensors import Sources, add_tensor, set_tensor, tensor_of
 from fxcompress.passes.rearranging import moved_axis, rearranged, value_users
 from fxcompress.passes.weights import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 

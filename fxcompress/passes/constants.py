@@ -11,7 +11,8 @@ from torch.fx import Graph, GraphModule, Node
 from torch.fx.node import map_arg
 
 from fxcompress.graph.module import training_flag
-from fxcompress.graph.nodes import argument, is_call, tensor_of
+from fxcompress.graph.nodes import argument, computed_from, is_call
+from fxcompress.graph.tensors import tensor_of
 from fxcompress.passes.rearranging import rearranged
 from fxcompress.passes.weights import dequantizes
 
@@ -151,18 +152,6 @@ def computed(module: GraphModule, node: Node, frontier: Collection[Node]) -> Con
 def _memory(value: object) -> int:
     assert isinstance(value, torch.Tensor)
     return value.untyped_storage().data_ptr()
-
-
-def computed_from(node: Node) -> list[Node]:
-    """Return `node` and all that it is computed from, in the order of the graph."""
-    found: set[Node] = set()
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += one.all_input_nodes
-    return sorted(found)
 
 
 def read_without(module: GraphModule, folded: Iterable[Node]) -> set[int]:

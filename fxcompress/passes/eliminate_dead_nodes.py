@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, statistic
-from fxcompress.graph.nodes import drop_unused
+from fxcompress.graph.tensors import drop_unused
 
 
 @dataclass(frozen=True)

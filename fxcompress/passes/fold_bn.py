@@ -8,7 +8,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, statistic
-from fxcompress.graph.nodes import Sources, argument, calls, drop_unused
+from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.tensors import Sources, drop_unused
 from fxcompress.passes.batch_norm import Fold, affine_of, fold_after, fold_before, perform
 from fxcompress.text import listing
 

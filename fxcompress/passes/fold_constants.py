@@ -9,7 +9,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, at_least, option, statistic
-from fxcompress.graph.nodes import add_tensor, drop_unused, is_persistent, set_tensor, tensor_of
+from fxcompress.graph.tensors import add_tensor, drop_unused, is_persistent, set_tensor, tensor_of
 from fxcompress.passes.constants import (
     Constant,
     Expressions,

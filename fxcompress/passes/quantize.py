@@ -10,8 +10,8 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import add_tensor, set_tensor
 from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.graph.tensors import add_tensor, set_tensor
 from fxcompress.passes.weights import Weight, selected_weights
 
 QUANT_MIN, QUANT_MAX = -127, 127

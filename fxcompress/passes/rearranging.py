@@ -7,24 +7,12 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import RESHAPES, argument, is_call
 
 aten = torch.ops.aten
 
 # Calls that keep the row-major order of the elements and give them another shape, or the same.
-_RESHAPES = (
-    aten.view,
-    aten.reshape,
-    aten._unsafe_view,
-    aten.view_as,
-    aten.reshape_as,
-    aten.flatten,
-    aten.unflatten,
-    aten.squeeze,
-    aten.unsqueeze,
-    aten.contiguous,
-    aten.clone,
-)
+_RESHAPES = (*RESHAPES, aten.clone)
 _PERMUTATIONS = (aten.permute, aten.transpose, aten.t, aten.movedim, aten.swapaxes, aten.swapdims, aten.mT)
 # Calls that look at the shape and dtype of the argument at this position, and not at its values.
 _SHAPE_READERS: dict[Any, int] = {

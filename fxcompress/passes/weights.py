@@ -12,7 +12,8 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import Sources, argument, is_call, tensor_of
+from fxcompress.graph.nodes import argument, computed_from, is_call
+from fxcompress.graph.tensors import Sources, tensor_of
 from fxcompress.passes.rearranging import moved_axis, rearranged
 from fxcompress.text import listing
 
@@ -187,7 +188,7 @@ def _missing(nodes: Iterable[Node]) -> dict[str, str]:
     for use in (use for node in nodes for use in uses_of(node)):
         if stored_behind(use.given):
             continue
-        behind = ancestors(use.given)
+        behind = computed_from(use.given)
         if any(node.op == "placeholder" for node in behind):
             continue
         if any(dequantizes(node) for node in behind):
@@ -195,18 +196,6 @@ def _missing(nodes: Iterable[Node]) -> dict[str, str]:
         else:
             left[f"%{use.layer.name}"] = "the weight is computed in the graph (fold-constants may store it)"
     return left
-
-
-def ancestors(node: Node) -> set[Node]:
-    """Return `node` and all that it is computed from."""
-    found: set[Node] = set()
-    waiting = [node]
-    while waiting:
-        one = waiting.pop()
-        if one not in found:
-            found.add(one)
-            waiting += one.all_input_nodes
-    return found
 
 
 def dequantizes(node: Node) -> bool:

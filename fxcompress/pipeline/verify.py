@@ -13,8 +13,8 @@ from torch.utils import _pytree as pytree
 from fxcompress.errors import VerificationFailed
 from fxcompress.graph.fingerprint import tensor_digest
 from fxcompress.graph.module import CapturedModule
-from fxcompress.graph.nodes import attribute, named_tensors
 from fxcompress.graph.shapes import propagate
+from fxcompress.graph.tensors import attribute, named_tensors
 from fxcompress.graph.types import symbol_names, type_text
 from fxcompress.pipeline.results import check_results
 from fxcompress.pipeline.step import Step

@@ -8,7 +8,7 @@ import torch
 from torch.fx import Graph, Node
 
 from fxcompress.errors import ArtifactError
-from fxcompress.graph.nodes import named_tensors
+from fxcompress.graph.tensors import named_tensors
 from fxcompress.targets import arguments, names
 from fxcompress.targets.allow_list import function_text, resolve
 from fxcompress.targets.json_text import checked, record, short

@@ -18,7 +18,7 @@ from fxcompress.contract import Pass, statistics_of
 from fxcompress.errors import ArtifactError, FxcompressError, StepFailed
 from fxcompress.graph.fingerprint import fingerprint, tensor_digests
 from fxcompress.graph.module import CapturedModule
-from fxcompress.graph.nodes import named_tensors, tensor_of
+from fxcompress.graph.tensors import named_tensors, tensor_of
 from fxcompress.pipeline import Pipeline
 from fxcompress.pipeline.results import compared
 from fxcompress.targets import load_artifact

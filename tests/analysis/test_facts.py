@@ -6,7 +6,7 @@ from torch import nn
 from fxcompress.analysis.cost import cost
 from fxcompress.analysis.facts import Facts
 from fxcompress.capturing import capture
-from fxcompress.graph.nodes import set_tensor
+from fxcompress.graph.tensors import set_tensor
 
 
 class Counted:

@@ -14,7 +14,7 @@ from fxcompress.analysis.layers import layer_errors, layer_seconds
 from fxcompress.analysis.observe import flat_inputs, observe
 from fxcompress.capturing import Inputs, capture
 from fxcompress.errors import InputError
-from fxcompress.graph.nodes import set_tensor
+from fxcompress.graph.tensors import set_tensor
 
 
 class Net(nn.Module):

@@ -16,7 +16,7 @@ class Plain(nn.Module):
         self.bn = nn.BatchNorm2d(8)
         self.act = nn.ReLU(inplace=True)
         self.side = nn.Conv2d(8, 8, 1)
-        self.drop = nn.Dropout(0.3)
+        self.drop = nn.Dropout(0.3, inplace=True)
         self.fc = nn.Linear(8, 5)
 
     def forward(self, image, scale=1.0):

@@ -246,5 +246,6 @@ def test_twins():
     assert twin_of(aten.add_.Tensor) is aten.add.Tensor
     assert twin_of(aten.__iand__.Tensor) is aten.bitwise_and.Tensor
     assert twin_of(aten.fill_.Tensor) is aten.fill.Tensor
+    assert twin_of(aten.dropout_.default) is aten.dropout.default
     assert twin_of(aten.resize_.default) is None
     assert twin_of(aten.set_.source_Tensor) is None

@@ -10,23 +10,18 @@ from torch import nn
 from torch.fx import Graph
 
 from fxcompress.graph.module import CapturedModule
-from fxcompress.graph.nodes import (
+from fxcompress.graph.nodes import argument, calls, is_call, scope, scopes, set_argument
+from fxcompress.graph.tensors import (
     Sources,
     add_tensor,
-    argument,
     attribute,
-    calls,
     drop_unused,
     free_path,
-    is_call,
     is_persistent,
     named_tensors,
     put_tensor,
     remove_tensor,
     rename_tensor,
-    scope,
-    scopes,
-    set_argument,
     set_tensor,
     tensor_of,
     tied_paths,

@@ -10,7 +10,7 @@ from torch import nn
 
 import fxcompress as fxc
 from fxcompress.errors import StepFailed
-from fxcompress.graph.nodes import set_tensor
+from fxcompress.graph.tensors import set_tensor
 
 aten = torch.ops.aten
 

@@ -14,8 +14,8 @@ from torch.utils import _pytree as pytree
 
 from fxcompress.capturing import Inputs, capture
 from fxcompress.graph.module import CapturedModule
-from fxcompress.graph.nodes import named_tensors
 from fxcompress.graph.shapes import propagate
+from fxcompress.graph.tensors import named_tensors
 from fxcompress.graph.types import symbol_names, type_text
 from fxcompress.targets import artifact_bytes, load_artifact, save_artifact
 from targets.small_models import Named, Pair, cases

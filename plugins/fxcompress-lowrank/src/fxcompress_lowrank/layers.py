@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import add_tensor, argument, drop_unused, is_call, set_argument, tensor_of
+from fxcompress.graph.nodes import argument, is_call, set_argument
+from fxcompress.graph.tensors import add_tensor, drop_unused, tensor_of
 
 aten = torch.ops.aten
 CONVOLUTIONS = {aten.conv1d: 1, aten.conv2d: 2, aten.conv3d: 3}

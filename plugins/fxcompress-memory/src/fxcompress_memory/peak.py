@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from fxcompress.analysis.measure import StorageTracker
-from fxcompress.graph.nodes import named_tensors
+from fxcompress.graph.tensors import named_tensors
 from fxcompress.pipeline import Step
 
 MEASUREMENT = "peak_memory_bytes"

@@ -18,16 +18,17 @@ class Input:
 
     def __init__(self, node: Node, names: dict[str, str]) -> None:
         self.name = str(node.target)
-        self.known = "val" in node.meta
-        self.value = node.meta.get("val")
-        self.constant = self.known and is_constant(self.value)
-        sizes: Sequence[Any] = self.value.shape if isinstance(self.value, torch.Tensor) else ()
+        value = node.meta.get("val")
+        self.constant = "val" in node.meta and is_constant(value)
+        self.value = value if self.constant else None
+        self.dtype = value.dtype if isinstance(value, torch.Tensor) else None
+        sizes: Sequence[Any] = value.shape if isinstance(value, torch.Tensor) else ()
         # A size is a number, or the name of a symbol; one that is computed from symbols (None) is not checked.
         self.sizes = [size if isinstance(size, int) else _symbol(size, names) for size in sizes]
 
     def check(self, value: Any, symbols: dict[str, tuple[int, str]]) -> None:
         """Raise an InputError where `value` does not fit; `symbols` collects sizes and the input that gave them."""
-        if isinstance(self.value, torch.Tensor):
+        if self.dtype is not None:
             self._check_tensor(value, symbols)
         elif self.constant and not (is_constant(value) and same_constant(value, self.value)):
             raise InputError(
@@ -59,8 +60,8 @@ class Input:
         return InputError(f"input {self.name!r} has shape [{given}], the model was captured for {self}", hint=hint)
 
     def __str__(self) -> str:
-        assert isinstance(self.value, torch.Tensor)
-        return f"{dtype_text(self.value.dtype)}[{', '.join('?' if size is None else str(size) for size in self.sizes)}]"
+        assert self.dtype is not None
+        return f"{dtype_text(self.dtype)}[{', '.join('?' if size is None else str(size) for size in self.sizes)}]"
 
 
 def _symbol(size: torch.SymInt, names: dict[str, str]) -> int | str | None:

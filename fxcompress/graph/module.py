@@ -111,7 +111,7 @@ def _keep_persistence(root: torch.nn.Module, module: torch.nn.Module) -> None:
 
 def copy_graph(graph: Graph) -> Graph:
     """Return a copy of `graph`: new nodes with the old names and shallow copies of their `meta`."""
-    made = Graph(tracer_cls=graph._tracer_cls)
+    made = Graph()
     copies: dict[Node, Node] = {}
     result = made.graph_copy(graph, val_map=copies, return_output_node=True)
     if isinstance(result, tuple):

@@ -16,6 +16,9 @@ from torch.fx.experimental.symbolic_shapes import DimDynamic, ShapeEnv
 from fxcompress.errors import VerificationFailed
 from fxcompress.graph.types import symbol_names, type_text
 
+aten = torch.ops.aten
+RECURRENT = (aten.lstm.input, aten.gru.input, aten.rnn_tanh.input, aten.rnn_relu.input)
+
 
 @dataclass(frozen=True)
 class Specialised:
@@ -48,6 +51,12 @@ class Propagation(Interpreter):
         if isinstance(value, torch.Tensor) and not is_fake(value):
             return self.mode.from_tensor(value, static_shapes=True)
         return value
+
+    def call_function(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """Return what a call gives; a recurrent layer is not unrolled over its steps for that."""
+        if target in RECURRENT:
+            return recurrent_types(*args)
+        return super().call_function(target, args, kwargs)
 
     def run_node(self, n: Node) -> Any:
         try:
@@ -86,6 +95,22 @@ def propagate(module: GraphModule) -> Propagated:
         propagation = Propagation(module, mode, shape_env)
         propagation.run(*inputs, enable_io_processing=False)
     return Propagated(shape_env, tuple(propagation.specialised))
+
+
+def recurrent_types(given: torch.Tensor, states: Any, *options: Any) -> tuple[torch.Tensor, ...]:
+    """Return tensors without data like the output and the last states of an LSTM, GRU or RNN.
+
+    Args:
+        given: the input, [batch, steps, features] or [steps, batch, features].
+        states: the first states, [layers * directions, batch, features] each; of a GRU or RNN a tensor.
+        options: the other arguments in the order of the schemas, which is the same for all; the last two say whether
+            the layer runs in both directions, and whether the batch comes first.
+    """
+    firsts = states if isinstance(states, list | tuple) else [states]
+    bidirectional, batch_first = options[-2:]
+    steps, batch = (given.shape[1], given.shape[0]) if batch_first else (given.shape[0], given.shape[1])
+    output = given.new_empty([steps, batch, firsts[0].shape[-1] * (2 if bidirectional else 1)])
+    return (output.transpose(0, 1) if batch_first else output, *(torch.empty_like(state) for state in firsts))
 
 
 def _fresh(value: Any, shape_env: ShapeEnv, symbols: dict[sympy.Symbol, torch.SymInt]) -> Any:

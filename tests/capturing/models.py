@@ -22,7 +22,7 @@ class Plain(nn.Module):
     def forward(self, image, scale=1.0):
         x = self.act(self.bn(self.conv(image)))
         x = self.act(self.side(x) + x)
-        x = self.drop(x).mean((2, 3))
+        x = self.drop(x + 1).mean((2, 3))
         return {"logits": self.fc(x) * scale, "pair": (x, [x + 1])}
 
 

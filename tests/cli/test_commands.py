@@ -56,8 +56,9 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "model.py").write_text(MODEL)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", list(sys.path))
-    monkeypatch.delitem(sys.modules, "model", raising=False)
-    return tmp_path
+    sys.modules.pop("model", None)
+    yield tmp_path
+    sys.modules.pop("model", None)
 
 
 def call(capsys, *arguments):

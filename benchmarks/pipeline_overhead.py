@@ -33,8 +33,8 @@ SETTINGS: dict[str, Callable[[], list[Instrument]]] = {
     "passes alone": list,
     "timing, statistics, fingerprints": lambda: [Fingerprints(), Statistics(), Timing()],
     "+ diffs": lambda: [Diffs(), Fingerprints(), Statistics(), Timing()],
-    "+ verification, no run": lambda: [Diffs(), Fingerprints(), Verify(run=False), Statistics(), Timing()],
-    "+ run of the example inputs": lambda: [Diffs(), Fingerprints(), Verify(), Statistics(), Timing()],
+    "+ verification, no run": lambda: [Diffs(), Verify(run=False), Fingerprints(), Statistics(), Timing()],
+    "+ run of the example inputs": lambda: [Diffs(), Verify(), Fingerprints(), Statistics(), Timing()],
 }
 
 
@@ -69,6 +69,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=2)
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
+    # One thread: a crowded machine then disturbs little.
+    torch.set_num_threads(1)
     rows, captured = [], None
     for name, model in models().items():
         captured = fxc.capture(model, (torch.randn(options.batch, 3, 224, 224),))

@@ -122,7 +122,7 @@ def compress(
         around.append(Snapshots(Path(snapshots)))
     if diffs:
         around.append(Diffs())
-    around += [Fingerprints(), Verify(run=verify_run), Statistics()]
+    around += [Verify(run=verify_run), Fingerprints(), Statistics()]
     around += [named_instrument(one, plugins) for one in instruments]
     around.append(Timing())
     module = copy.deepcopy(captured.module)

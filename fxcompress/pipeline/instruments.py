@@ -7,6 +7,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 from fxcompress.contract import statistics_of
@@ -52,7 +53,10 @@ class Fingerprints:
 
 
 class Diffs:
-    """What the step changed in the graph. Stands outside Verify, which renews the types that the diff shows."""
+    """What the step changed in the graph.
+
+    Stands outside Fingerprints, which know whether it changed at all, and outside Verify, which renews the types.
+    """
 
     def __init__(self, label: str = "capture") -> None:
         self.label = label
@@ -64,7 +68,10 @@ class Diffs:
             step.digests = tensor_digests(step.module)
         before = self.last or snapshot(step.module, self.label, digests=step.digests)
         yield
-        self.last = snapshot(step.module, step.text, digests=step.digests)
+        if step.changed:
+            self.last = snapshot(step.module, step.text, digests=step.digests)
+        else:
+            self.last = replace(before, label=step.text)
         step.diff = diff_snapshots(before, self.last)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from fxcompress.capturing import Captured, as_inputs, capture
+from fxcompress.capturing import Captured, capture
 from fxcompress.contract import Pass, Resources, TrainingData
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
@@ -135,7 +135,7 @@ def captured_from(model: Model, example_inputs: Any, dynamic: str) -> Captured:
     """Return `model` as a Captured with the inputs to use.
 
     Raises:
-        InputError: there are no example inputs, neither given nor with the model.
+        InputError: there are no example inputs, neither given nor with the model, or they do not fit.
     """
     if isinstance(model, Result):
         model = Captured(model.module, model.captured.inputs, model.captured.notes, model.captured.dynamic)
@@ -143,10 +143,10 @@ def captured_from(model: Model, example_inputs: Any, dynamic: str) -> Captured:
         model = model.captured
     if not isinstance(model, Captured):
         return capture(model, example_inputs, dynamic=dynamic)
-    inputs = model.inputs if example_inputs is None else as_inputs(example_inputs)
+    inputs = model.inputs if example_inputs is None else example_inputs
     if inputs is None:
         raise InputError("the artifact holds no example inputs", hint="give some: fxc.compress(artifact, (x,), ...)")
-    return Captured(model.module, inputs, model.notes, model.dynamic)
+    return replace(capture(model, inputs), notes=model.notes)
 
 
 def named_instrument(one: str | Instrument, plugins: Plugins) -> Instrument:

@@ -84,7 +84,7 @@ def load_images() -> tuple[Images, Images]:
     try:
         from sklearn.datasets import load_digits
     except ImportError as error:
-        raise UsageError("the demo's images come with scikit-learn", hint="pip install 'fxcompress[demo]'") from error
+        raise UsageError("the demo's images come with scikit-learn", hint="pip install scikit-learn") from error
     bunch = load_digits()
     pixels = torch.tensor(bunch.images, dtype=torch.float32).unsqueeze(1) / 16
     digits = torch.tensor(bunch.target, dtype=torch.int64)

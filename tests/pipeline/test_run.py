@@ -215,6 +215,13 @@ def test_a_result_is_compressed_further_and_an_artifact_without_inputs_asks_for_
         fxc.compress(fxc.load(tmp_path / "bare.fxc"), None, "quantize")
 
 
+def test_inputs_that_do_not_fit_a_captured_model_are_said_before_any_pass_runs(captured):
+    with pytest.raises(InputError, match="shape"):
+        fxc.compress(captured, (torch.randn(2, 5),), "quantize")
+    with pytest.raises(InputError):
+        fxc.compress(captured, (torch.randn(2, 6), 3), "quantize")
+
+
 def test_registering_two_passes_of_one_name_names_both():
     class Twice:
         @fxc.hookimpl

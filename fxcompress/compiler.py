@@ -113,21 +113,20 @@ def compress(
     captured = captured_from(model, example_inputs, dynamic)
     original = model if isinstance(model, torch.nn.Module) else None
     resources = Resources(captured.inputs, calibration, train, evaluate, seed, original)
-    around: list[Instrument] = []
-    if progress is not None:
-        around.append(Progress(len(parsed), progress))
-    if reproduce is not None:
-        around.append(Reproducer(Path(reproduce), save_artifact))
-    if snapshots is not None:
-        around.append(Snapshots(Path(snapshots)))
-    if diffs:
-        around.append(Diffs())
-    around += [Verify(run=verify_run), Fingerprints(), Statistics()]
-    around += [named_instrument(one, plugins) for one in instruments]
-    around.append(Timing())
+    around: list[Instrument | None] = [
+        Progress(len(parsed), progress) if progress is not None else None,
+        Reproducer(Path(reproduce), save_artifact) if reproduce is not None else None,
+        Snapshots(Path(snapshots)) if snapshots is not None else None,
+        Diffs() if diffs else None,
+        Verify(run=verify_run),
+        Fingerprints(),
+        Statistics(),
+        *(named_instrument(one, plugins) for one in instruments),
+        Timing(),
+    ]
     module = copy.deepcopy(captured.module)
     module.eval()
-    module, stages = run(parsed, module, resources, around, plugins)
+    module, stages = run(parsed, module, resources, [one for one in around if one is not None], plugins)
     return Result(module, stages, captured, parsed, resources)
 
 

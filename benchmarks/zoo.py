@@ -1,6 +1,6 @@
 """Runs capture, and any pipeline, over the zoo; each model in a process of its own, with a timeout.
 
-    python benchmarks/zoo.py --names 'resnet*' --names bert --json results.json
+    python benchmarks/zoo.py --names 'resnet*' bert --json results.json
     python benchmarks/zoo.py --pipeline fold-bn --resume --json results.json
 
 The relative error is ||got - want|| / ||want|| over all output tensors in float32, `want` from the original model;
@@ -46,7 +46,7 @@ def main() -> int:
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--names", action="append", default=[], help="glob of model names, with or without the library; may be repeated"
+        "--names", nargs="+", action="extend", default=[], help="globs of model names, with or without the library"
     )
     parser.add_argument("--pipeline", default="", help="pipeline to run on what was captured")
     parser.add_argument("--json", type=Path, help="write the results here, after every model")
@@ -64,7 +64,14 @@ def run_all(options: argparse.Namespace) -> list[Row]:
         sys.exit("the zoo needs packages that are not installed:\n" + "\n".join(f"  {line}" for line in missing))
     from zoo_models import entries
 
-    names = [entry.name for entry in entries() if _wanted(entry.name, options.names)]
+    known = [entry.name for entry in entries()]
+    for glob in options.names:
+        if not any(_wanted(name, [glob]) for name in known):
+            from fxcompress.text import suggestion
+
+            bare = [name.partition("/")[2] for name in known]
+            sys.exit(f"--names {glob!r} matches no model\n  hint: {suggestion(glob, bare)}")
+    names = [name for name in known if _wanted(name, options.names)]
     rows: dict[str, Row] = {}
     if options.resume and options.json and options.json.exists():
         rows = {row["name"]: row for row in json.loads(options.json.read_text())["models"]}

@@ -1,0 +1,118 @@
+"""Groups: the atoms that parameters carry, and what is left of every axis when slots of them are removed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.op import Axis
+from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find, leaves
+
+Mask = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Carrier:
+    """One axis of a stored tensor that carries the slots of a group."""
+
+    path: str
+    axis: Axis
+
+    @property
+    def dim(self) -> int:
+        return self.axis.dim
+
+    def __str__(self) -> str:
+        return f"{self.path}:{self.axis.dim}"
+
+
+@dataclass(frozen=True)
+class Group:
+    """Slots that stand in the same axes: one removed is removed from every carrier.
+
+    Attributes:
+        name: the first carrier, `layer1.0.conv1.weight:0`, with the atom's place in it where it has several.
+        leaf: the atom; `leaf.size` slots.
+        carriers: the axes of stored tensors that carry it, in the order of the graph.
+    """
+
+    name: str
+    leaf: Term
+    carriers: tuple[Carrier, ...]
+
+    @property
+    def size(self) -> int:
+        return self.leaf.size
+
+    @property
+    def free(self) -> bool:
+        """Whether slots may be removed."""
+        return self.leaf.pin is None and self.size > 1
+
+
+def groups_of(axes: Axes) -> list[Group]:
+    """Return the atoms that stored tensors carry, in the order of the graph, pinned ones among them."""
+    found: dict[int, tuple[Term, list[Carrier]]] = {}
+    for path, value in axes.stored.items():
+        for axis in value.axes:
+            if axis.size > 1:
+                for one in leaves(axis.term):
+                    found.setdefault(id(one), (one, []))[1].append(Carrier(path, axis))
+    return [Group(_name(leaf, carriers[0]), leaf, tuple(carriers)) for leaf, carriers in found.values()]
+
+
+def _name(leaf: Term, first: Carrier) -> str:
+    atoms = leaves(first.axis.term)
+    return str(first) if len(atoms) == 1 else f"{first}.{next(i for i, one in enumerate(atoms) if one is leaf)}"
+
+
+class Kept:
+    """What is left of terms when some slots of their leaves are removed.
+
+    Args:
+        masks: a leaf's id to a boolean array of its size, true where a slot stays; other leaves keep all.
+    """
+
+    def __init__(self, masks: Mapping[int, Mask]) -> None:
+        self.masks = masks
+        self._sizes: dict[int, int] = {}
+        self._positions: dict[int, Mask | None] = {}
+
+    def size(self, term: Term) -> int:
+        """Return how many positions of `term` are left; a dynamic size as in `sizes.py`."""
+        term = find(term)
+        if id(term) not in self._sizes:
+            self._sizes[id(term)] = self._size(term)
+        return self._sizes[id(term)]
+
+    def _size(self, term: Term) -> int:
+        if term.kind == LEAF:
+            return int(self.masks[id(term)].sum()) if id(term) in self.masks else term.size
+        parts = [self.size(part) for part in term.parts]
+        return prod(parts) if term.kind == PRODUCT else sum(parts)
+
+    def positions(self, term: Term) -> Mask | None:
+        """Return a boolean array over the positions of `term`, true where one stays; None where all do."""
+        term = find(term)
+        if id(term) not in self._positions:
+            self._positions[id(term)] = self._mask(term)
+        return self._positions[id(term)]
+
+    def _mask(self, term: Term) -> Mask | None:
+        if term.kind == LEAF:
+            return self.masks.get(id(term))
+        parts = [(part, self.positions(part)) for part in term.parts]
+        if all(mask is None for _, mask in parts):
+            return None
+        rows = [np.ones(part.size, bool) if mask is None else mask for part, mask in parts]
+        if term.kind != PRODUCT:
+            return np.concatenate(rows)
+        whole = rows[0]
+        for row in rows[1:]:
+            whole = np.logical_and.outer(whole, row).reshape(-1)
+        return whole

@@ -1,0 +1,98 @@
+"""Calls that look positions up by number: the axis that is indexed keeps its slots, the others pass."""
+
+from __future__ import annotations
+
+import torch
+
+from fxcompress.analysis.axes.op import Axis, Op, Value
+from fxcompress.analysis.axes.rules.table import LOSE, named, rule
+
+LOOKS_UP = "looks positions of this axis up by their numbers"
+
+
+@rule(*named("embedding"))
+def embedding(op: Op) -> None:
+    weight, indices, out = op.given("weight"), op.given("indices"), op.output
+    op.pin(weight.axes[0], LOOKS_UP)
+    op.equal(weight.axes[1], out.axes[-1])
+    for one, other in zip(indices.axes, out.axes[:-1], strict=True):
+        op.equal(one, other)
+
+
+@rule(*named("index", "_unsafe_index"))
+def index(op: Op) -> None:
+    """`x[:, i, j]`: the indexed axes give way to those of the indices, in their place if they stand side by side."""
+    given, out = op.given("self"), op.output
+    indices = op.inputs("indices")
+    places = [place for place, one in enumerate(indices) if one is not None]
+    some = [one for one in indices if one is not None]
+    if any(_is_mask(one) for one in some):
+        op.pin([axis for value in (given, *some, out) for axis in value.axes], "picks positions by a mask")
+        return
+    op.pin([given.axes[place] for place in places], LOOKS_UP)
+    width = max(len(one.axes) for one in some)
+    together = places == list(range(places[0], places[0] + len(places)))
+    start = places[0] if together else 0
+    looked_up = out.axes[start : start + width]
+    for one in some:
+        _broadcast(op, one, looked_up)
+    rest = [axis for axis in given.axes if axis.dim not in places]
+    for one_axis, other in zip(rest, (*out.axes[:start], *out.axes[start + width :]), strict=True):
+        op.equal(one_axis, other)
+
+
+def _broadcast(op: Op, value: Value, target: tuple[Axis, ...]) -> None:
+    for one, other in zip(reversed(value.axes), reversed(target), strict=False):
+        op.equal(one, other)
+
+
+def _is_mask(value: Value) -> bool:
+    return value.dtype in (torch.bool, torch.uint8)
+
+
+@rule(*named("index_select"))
+def index_select(op: Op) -> None:
+    given, chosen, out = op.given("self"), op.given("index"), op.output
+    for one, other in zip(given.axes, out.axes, strict=True):
+        if one.dim == op.argument("dim") % len(given.axes):
+            op.pin(one, LOOKS_UP)
+            op.equal(other, chosen.axes[0] if chosen.axes else None)
+        else:
+            op.equal(one, other)
+
+
+@rule(*named("gather", "take_along_dim"))
+def gather(op: Op) -> None:
+    given, chosen, out = op.tensors()[0], op.tensors()[-1], op.output
+    dim = op.argument("dim") % len(given.axes)
+    for one, other, result in zip(given.axes, chosen.axes, out.axes, strict=True):
+        op.equal(other, result)
+        if one.dim == dim or one.size != other.size:
+            op.pin((one, other), LOOKS_UP)
+        else:
+            op.equal(one, other)
+
+
+@rule(*named("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl", "index_add", "index_copy"))
+@rule(*named("index_fill", "masked_scatter", "index_reduce", "_unsafe_index_put"), zeros=LOSE)
+def scatter(op: Op) -> None:
+    values = [*op.tensors(), op.output]
+    op.pin([axis for value in values for axis in value.axes], "writes to positions by their numbers")
+
+
+@rule(*named("one_hot"), zeros=LOSE)
+def one_hot(op: Op) -> None:
+    op.pin(op.output.axes[-1], "has a position for each class")
+    for one, other in zip(op.given("self").axes, op.output.axes, strict=False):
+        op.equal(one, other)
+
+
+@rule(*named("arange", "linspace", "eye", "randperm", "tril_indices", "triu_indices", "logspace"), zeros=LOSE)
+def numbered(op: Op) -> None:
+    op.pin(op.output.axes, "gives every position a value of its own")
+
+
+@rule(*named("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty"))
+@rule(*named("scalar_tensor", "new_empty_strided", "empty_strided"), zeros=LOSE)
+def filled(op: Op) -> None:
+    """Sizes are given by numbers, which pruning rewrites; no axis follows from that of another tensor."""

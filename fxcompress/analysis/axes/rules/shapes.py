@@ -1,0 +1,132 @@
+"""Calls that give the same positions another shape or order: views, permutations, repetition."""
+
+from __future__ import annotations
+
+from fxcompress.analysis.axes.op import Axis, Op
+from fxcompress.analysis.axes.rules.table import named, rule
+from fxcompress.analysis.axes.terms import Term
+
+
+@rule(*named("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten", "_reshape_alias"))
+@rule(*named("squeeze", "unsqueeze", "squeeze_copy", "unsqueeze_copy", "view_copy", "atleast_1d", "atleast_2d"))
+def view(op: Op) -> None:
+    op.view(op.tensors()[0].axes, op.output.axes)
+    if len(op.tensors()) == 2:
+        op.broadcast(op.tensors()[1])
+
+
+@rule(*named("permute"))
+def permute(op: Op) -> None:
+    axes = op.given("self").axes
+    for place, dim in enumerate(op.argument("dims")):
+        op.equal(op.output.axes[place], axes[dim])
+
+
+@rule(*named("transpose", "swapaxes", "swapdims"))
+def transpose(op: Op) -> None:
+    axes = list(op.given("self").axes)
+    names = [parameter.name for parameter in op.node.target._schema.arguments[1:3]]  # type: ignore[union-attr]
+    one, other = (op.argument(name) for name in names)
+    axes[one], axes[other] = axes[other], axes[one]
+    for axis, output in zip(axes, op.output.axes, strict=True):
+        op.equal(axis, output)
+
+
+@rule(*named("t", "numpy_T", "mT", "matrix_H", "adjoint"))
+def transposed(op: Op) -> None:
+    axes = op.given("self").axes
+    head, tail = (axes[:-2], axes[-2:]) if "numpy_T" not in str(op.node.target) else ((), axes)
+    for axis, output in zip((*head, *reversed(tail)), op.output.axes, strict=True):
+        op.equal(axis, output)
+
+
+@rule(*named("movedim", "moveaxis"))
+def movedim(op: Op) -> None:
+    count = len(op.output.axes)
+    source, target = (_dims(op.argument(name), count) for name in ("source", "destination"))
+    rest = iter(axis for axis in op.given("self").axes if axis.dim not in source)
+    placed = dict(zip(target, source, strict=True))
+    for output in op.output.axes:
+        axis = op.given("self").axes[placed[output.dim]] if output.dim in placed else next(rest)
+        op.equal(axis, output)
+
+
+@rule(*named("expand", "broadcast_to"))
+def expand(op: Op) -> None:
+    """An axis of one position becomes one of many: slots of their own, which only its readers tie to anything."""
+    op.broadcast(op.given("self"))
+
+
+@rule(*named("repeat", "tile"))
+def repeat(op: Op) -> None:
+    given, out = op.given("self"), op.output
+    for place, whole in enumerate(reversed(out.axes)):
+        axis = given.axes[-1 - place] if place < len(given.axes) else None
+        if axis is None or axis.size == 1:
+            continue
+        if axis.size == whole.size:
+            op.equal(axis, whole)
+        else:
+            op.repeated(axis, op.pinned(whole.size // axis.size, "repeats this axis"), whole, each=False)
+
+
+@rule(*named("repeat_interleave"))
+def repeat_interleave(op: Op) -> None:
+    values, dim = op.tensors(), op.argument("dim") if "self" in str(op.node.target) else None
+    if dim is None or len(values) != 1 or not isinstance(op.argument("repeats"), int):
+        op.pin([axis for value in (*values, op.output) for axis in value.axes], "repeats positions by numbers")
+        return
+    for axis, whole in zip(values[0].axes, op.output.axes, strict=True):
+        if axis.dim == dim % len(op.output.axes) and whole.size != axis.size:
+            op.repeated(axis, Term(op.argument("repeats")), whole, each=True)
+        else:
+            op.equal(axis, whole)
+
+
+@rule(*named("roll", "flip", "rot90", "triu", "tril", "fftshift"))
+def reordered(op: Op) -> None:
+    """What moves positions along an axis pins it."""
+    given, count = op.given("self"), len(op.output.axes)
+    schema = op.node.target._schema  # type: ignore[union-attr]
+    names = {parameter.name for parameter in schema.arguments}
+    dims = _dims(op.argument("dims"), count) if "dims" in names else (count - 2, count - 1)
+    along(op, given.axes, op.output.axes, set(dims or range(count)), "moves positions along this axis")
+
+
+@rule(*named("diff", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort", "topk", "argsort", "kthvalue"))
+def ordered(op: Op) -> None:
+    """What depends on the order, or number, of positions pins their axis."""
+    given, count = op.given("self"), len(op.given("self").axes)
+    schema = op.node.target._schema  # type: ignore[union-attr]
+    dim = op.argument("dim") if any(parameter.name == "dim" for parameter in schema.arguments) else -1
+    for output in op.outputs:
+        if output is not None:
+            along(op, given.axes, output.axes, {dim % count} if count else set(), "orders or counts positions")
+
+
+@rule(*named("unfold"))
+def unfold(op: Op) -> None:
+    """[..., n, ...] -> [..., windows, ..., size]."""
+    given, out = op.given("self"), op.output
+    dim = op.argument("dimension") % len(given.axes)
+    along(op, given.axes, out.axes[:-1], {dim}, "cuts windows out of this axis")
+    op.pin(out.axes[-1], "cuts windows out of this axis")
+
+
+@rule(*named("diagonal"))
+def diagonal(op: Op) -> None:
+    given = op.given("self")
+    op.pin((*given.axes, *op.output.axes), "takes a diagonal")
+
+
+def along(op: Op, given: tuple[Axis, ...], made: tuple[Axis, ...], dims: set[int], why: str) -> None:
+    """Pin the axes `dims` of both, and state that the others are equal."""
+    for one, other in zip(given, made, strict=False):
+        if one.dim in dims:
+            op.pin((one, other), why)
+        else:
+            op.equal(one, other)
+
+
+def _dims(given: int | list[int], count: int) -> tuple[int, ...]:
+    return tuple(dim % count for dim in (given if isinstance(given, list | tuple) else [given]))

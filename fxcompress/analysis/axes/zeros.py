@@ -1,0 +1,206 @@
+"""Exactness: where slots that are zero in every parameter stay without effect on what the model gives.
+
+Pruning slots is the same as setting them to zero in all their carriers wherever each call that adds up over them adds
+nothing: one side of a contraction is zero there and the other finite, what is summed is zero there. So the state of
+the removed slots is followed through the graph, leaf by leaf: zero, some finite number, or perhaps infinite.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch.fx import Node
+from torch.fx.node import map_arg
+
+from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, Pin, Role, Value
+from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
+from fxcompress.analysis.axes.terms import Term, leaves
+from fxcompress.graph.nodes import argument
+
+ZERO, FINITE, UNSAFE = 0, 1, 2
+States = dict[int, int]
+
+
+def inexact(axes: Axes) -> dict[int, Pin]:
+    """Return the leaves whose slots have an effect even where they are zero in every carrier, and where that is.
+
+    Leaves are given by their id. What pruning makes good by rewriting (means, root mean squares) counts as exact.
+    """
+    following = _Following(axes)
+    return following.found
+
+
+class _Following:
+    """One walk through a graph; `found` says where a removed slot would be missed."""
+
+    def __init__(self, axes: Axes) -> None:
+        self.axes = axes
+        self.found: dict[int, Pin] = {}
+        self.states: dict[int, States] = {}
+        self.free: dict[int, list[Term]] = {}
+        for node, row in axes.values.items():
+            if node.op == "get_attr" and row[0] is not None:
+                self.states[id(row[0])] = {id(one): ZERO for one in self._free(row[0])}
+            elif node in axes.zeros:
+                self._call(node, [value for value in row if value is not None], axes.roles[node])
+
+    def _free(self, value: Value) -> list[Term]:
+        """Return the leaves of a value that are not pinned."""
+        if id(value) not in self.free:
+            some = {id(one): one for axis in value.axes if axis.size > 1 for one in leaves(axis.term)}
+            self.free[id(value)] = [one for one in some.values() if one.pin is None]
+        return self.free[id(value)]
+
+    def _state(self, value: Value, leaf: int) -> int:
+        return self.states.get(id(value), {}).get(leaf, FINITE)
+
+    def _call(self, node: Node, made: list[Value], roles: list[Role]) -> None:
+        for role in roles:
+            self._check(role)
+        contracted = {id(axis) for role in roles if role.kind == CONTRACT for axis in role.axes}
+        carried = {id(one): self._carried(one, contracted) for one in self._inputs(node)}
+        for value in made:
+            states: States = {}
+            for one in self._free(value):
+                states[id(one)] = self._after(node, id(one), carried)
+            self.states[id(value)] = states
+
+    def _inputs(self, node: Node) -> list[Value]:
+        found = (self.axes.value(one) for one in node.all_input_nodes)
+        return [value for value in found if value is not None]
+
+    def _carried(self, value: Value, contracted: set[int]) -> set[int]:
+        """Return the leaves of a value in axes that the call hands on."""
+        kept = [axis for axis in value.axes if axis.size > 1 and id(axis) not in contracted]
+        return {id(one) for axis in kept for one in leaves(axis.term) if one.pin is None}
+
+    def _check(self, role: Role) -> None:
+        """Note the leaves for which what the call adds up is not zero."""
+        for one in leaves(role.term):
+            if one.pin is not None or id(one) in self.found:
+                continue
+            states = [self._state(axis.value, id(one)) for axis in role.axes]
+            why = None
+            if role.kind == NORMALISED:
+                why = "normalises over it"
+            elif UNSAFE in states:
+                why = "adds up what may be infinite where a slot is zero"
+            elif ZERO not in states:
+                why = "adds up what is not zero where a slot is zero"
+            if why is not None:
+                self.found[id(one)] = Pin(why, role.node, role.axes[0])
+
+    def _after(self, node: Node, leaf: int, carried: dict[int, set[int]]) -> int:
+        """Return the state of a leaf's removed slots in what a call gives."""
+        inputs = self._inputs(node)
+        given = [self._state(value, leaf) if leaf in carried[id(value)] else None for value in inputs]
+        zeros = self.axes.zeros[node]
+        if zeros == POINTWISE:
+            return _pointwise(node, tuple(given), tuple(value.dtype for value in inputs))
+        if UNSAFE in given:
+            return UNSAFE
+        some = [state for state in given if state is not None]
+        if zeros == KEEP:
+            return ZERO if some and set(some) == {ZERO} else FINITE
+        if zeros == PRODUCT:
+            return self._product(node, dict(zip(inputs, given, strict=True)))
+        if zeros == AFFINE:
+            return self._affine(node, dict(zip(inputs, given, strict=True)))
+        return FINITE
+
+    def _product(self, node: Node, given: dict[Value, int | None]) -> int:
+        """Zero where a factor is, if what is added (a bias) is zero too."""
+        added = [value for value in self._named(node, "bias", "attn_mask")]
+        if str(node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
+            added += self._named(node, "self")
+        if "attention" in str(node.target):
+            # A mask goes to the scores, which are normalised: what is zero in the values stays zero.
+            given = {value: state for value, state in given.items() if value in self._named(node, "value")}
+            return ZERO if ZERO in given.values() else FINITE
+        factors = [state for value, state in given.items() if value not in added]
+        return ZERO if ZERO in factors and all(given[value] == ZERO for value in added) else FINITE
+
+    def _affine(self, node: Node, given: dict[Value, int | None]) -> int:
+        """A norm layer: zero where its shift is, and its scale or what it centres."""
+        bias = self._named(node, "bias")
+        scale = [given[value] for value in self._named(node, "weight")]
+        centred = [given[value] for value in self._named(node, "input", "running_mean")]
+        if any(given[value] != ZERO for value in bias):
+            return FINITE
+        return ZERO if ZERO in scale or set(centred) == {ZERO} else FINITE
+
+    def _named(self, node: Node, *names: str) -> list[Value]:
+        """Return the tensors given for the arguments `names`, those that the operator has."""
+        known = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
+        found = (self.axes.value(argument(node, name)) for name in names if name in known)
+        return [value for value in found if value is not None]
+
+
+def _pointwise(node: Node, given: tuple[int | None, ...], kinds: tuple[torch.dtype, ...]) -> int:
+    """Ask a pointwise operator what it makes of zeros; a value that does not carry the leaf may be anything finite."""
+    if UNSAFE in given:
+        return UNSAFE
+    places = {one: place for place, one in enumerate(_tensor_nodes(node))}
+    args = _frozen(map_arg(node.args, lambda one: _Hole(places[one]) if one in places else 2))
+    kwargs = _frozen(map_arg(dict(node.kwargs), lambda one: _Hole(places[one]) if one in places else 2))
+    try:
+        return _probe(node.target, args, kwargs, given, kinds)
+    except TypeError:  # an argument that cannot be hashed
+        return FINITE
+
+
+def _tensor_nodes(node: Node) -> Iterator[Node]:
+    return (one for one in node.all_input_nodes if isinstance(one.meta.get("val"), torch.Tensor))
+
+
+class _Hole(tuple[int]):
+    """The place of a tensor among the arguments."""
+
+    def __new__(cls, place: int) -> _Hole:
+        return super().__new__(cls, (place,))
+
+
+def _frozen(value: Any) -> Any:
+    if isinstance(value, _Hole):
+        return value
+    if isinstance(value, dict):
+        return tuple((key, _frozen(one)) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_frozen(one) for one in value)
+    return value
+
+
+@functools.cache
+def _probe(target: Any, args: Any, kwargs: Any, given: tuple[int | None, ...], kinds: tuple[torch.dtype, ...]) -> int:
+    generator = torch.Generator().manual_seed(0)
+    tensors = [_sample(kind, state == ZERO, generator) for state, kind in zip(given, kinds, strict=True)]
+
+    def filled(value: Any) -> Any:
+        if isinstance(value, _Hole):
+            return tensors[value[0]]
+        return [filled(one) for one in value] if isinstance(value, tuple) else value
+
+    try:
+        result = target(*map(filled, args), **{key: filled(one) for key, one in kwargs})
+    except (RuntimeError, TypeError, ValueError):
+        return FINITE
+    result = result[0] if isinstance(result, list | tuple) else result
+    if not bool(result.any()):
+        return ZERO
+    if ZERO in given and not bool(result.isfinite().all()) and FINITE not in given:
+        return UNSAFE
+    return FINITE
+
+
+def _sample(kind: torch.dtype, zero: bool, generator: torch.Generator) -> torch.Tensor:
+    """Return eight numbers of `kind`: zeros, or others of either sign."""
+    if zero:
+        return torch.zeros(8, dtype=kind)
+    if kind == torch.bool:
+        return torch.tensor([True, False] * 4)
+    numbers = torch.randn(8, generator=generator) * 2
+    return numbers.to(kind) if kind.is_floating_point or kind.is_complex else torch.tensor([1, 2, 3, -1, -2, -3, 4, 5]).to(kind)

@@ -1,0 +1,1 @@
+"""Structured pruning: which slots go, and the graph without them."""

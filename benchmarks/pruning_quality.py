@@ -15,6 +15,7 @@ Needs scikit-learn, and
 from __future__ import annotations
 
 import argparse
+import itertools
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,7 +24,7 @@ import torch
 from pruning.comparison import Plan, compare, dense
 from pruning.peer import peer_version
 from pruning.results import Row, progress, write_json, write_markdown
-from pruning.spread import HEADERS, cells, over_seeds, verdict
+from pruning.spread import FIGURES, HEADERS, KEYS, over_seeds, table, verdict
 from pruning.subjects import SUBJECTS
 from tabulate import tabulate
 
@@ -31,7 +32,8 @@ from fxcompress.capturing import Inputs
 
 TITLE = "Pruning: accuracy against multiply-accumulates"
 WORDS = """Both tools prune the same trained network to the same multiply-accumulates, ours to no more than what
-Torch-Pruning left. Percent of images that were never trained on; mean and standard deviation over the seeds."""
+Torch-Pruning left, and both results are tuned by the same loop with the same batches. Percent of images that were never
+trained on; mean and standard deviation over the seeds."""
 
 
 def main() -> None:
@@ -43,14 +45,12 @@ def main() -> None:
     inputs = Inputs(SUBJECTS[options.subjects[0]](0, options.quick).image)
     for row in _rows(options):
         rows.append(row)
-        write_json(options.json, inputs, summary=over_seeds(rows), rows=rows)
-    summary = over_seeds(rows)
-    table = [cells(row) for row in summary]
-    lines = verdict(summary)
-    print(tabulate(table, headers=HEADERS, disable_numparse=True))
+        write_json(options.json, inputs, summary=over_seeds(rows), verdict=verdict(rows), rows=rows)
+    cells, lines = table(over_seeds(rows)), verdict(rows)
+    print(tabulate(cells, headers=HEADERS, disable_numparse=True))
     print("\nours beside Torch-Pruning", *lines, sep="\n  ")
     words = "\n\n".join((WORDS, "Ours beside Torch-Pruning:", "\n".join(f"- {line}" for line in lines)))
-    write_markdown(options.markdown, TITLE, words, HEADERS, table)
+    write_markdown(options.markdown, TITLE, words, HEADERS, cells)
 
 
 def _options() -> argparse.Namespace:
@@ -82,8 +82,10 @@ def _rows(options: argparse.Namespace) -> Iterator[Row]:
     for name in options.subjects:
         for seed in range(options.seeds):
             subject = SUBJECTS[name](seed, options.quick)
-            for row in (dense(subject, plan, seed), *compare(subject, plan, seed)):
-                progress(f"{time.perf_counter() - start:6.0f} s  seed {seed}  {'  '.join(cells(over_seeds([row])[0]))}")
+            for row in itertools.chain([dense(subject, plan, seed)], compare(subject, plan, seed)):
+                figures = "  ".join(f"{key} {row[key]:.4g}" for key in FIGURES if key in row)
+                words = " ".join(str(row[key]) for key in (*KEYS, "seed"))
+                progress(f"{time.perf_counter() - start:6.0f} s  {words:50}  {figures}")
                 yield row
 
 

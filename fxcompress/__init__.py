@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from fxcompress.hookspecs import hookimpl as hookimpl
     from fxcompress.pipeline import Pipeline as Pipeline
     from fxcompress.plugins import Plugins as Plugins
+    from fxcompress.pruning.apply import apply_plan as apply_plan
     from fxcompress.targets import load_artifact as load  # noqa: F401
 
 __version__ = version("fxcompress")
@@ -58,6 +59,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "Pipeline": "pipeline",
     "Plugins": "plugins",
+    "apply_plan": "pruning.apply",
     "load": "targets:load_artifact",
 }
 __all__ = sorted(_HOMES)

@@ -22,6 +22,8 @@ from fxcompress.pipeline.run import run
 from fxcompress.pipeline.step import Instrument, Stage
 from fxcompress.pipeline.verify import Verify
 from fxcompress.plugins import Plugins
+from fxcompress.pruning.plan import followed_by
+from fxcompress.pruning.rewrite import Plan
 from fxcompress.reporting import build_report
 from fxcompress.targets import Artifact, save_artifact
 
@@ -48,6 +50,12 @@ class Result:
     def report(self) -> Report:
         """The table before and after: measured when it is first asked for, which takes some seconds."""
         return build_report(self.captured, self.module, self.pipeline, self.stages, self.resources)
+
+    @property
+    def plan(self) -> Plan:
+        """Which positions of the captured model's tensors stay: {name: {dim: positions}}, for `fxcompress.apply_plan`."""
+        plans = [stage.details["plan"] for stage in self.stages if "plan" in stage.details]
+        return functools.reduce(followed_by, plans, {})
 
     def save(self, path: str | Path, *, allow: Iterable[str] = ()) -> None:
         """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing.
@@ -112,7 +120,7 @@ def compress(
     parsed = Pipeline.of(pipeline, plugins)
     captured = captured_from(model, example_inputs, dynamic)
     original = model if isinstance(model, torch.nn.Module) else None
-    resources = Resources(captured.inputs, calibration, train, evaluate, seed, original)
+    resources = Resources(captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
         Reproducer(Path(reproduce), save_artifact) if reproduce is not None else None,

@@ -13,6 +13,7 @@ import pluggy
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
+    from fxcompress.analysis.axes import RegisterAxisRule
     from fxcompress.contract import Pass
     from fxcompress.pipeline.step import Step
 
@@ -39,4 +40,12 @@ def register_instruments(register: Callable[[str, Callable[[], Instrument]], Non
 
     An instrument is made once a run; `instrument.around(step)` is a context manager that is entered before and left
     after every step. It runs where a run names it.
+    """
+
+
+@hookspec
+def register_axis_rules(register: RegisterAxisRule) -> None:
+    """Register what operators do to axes: `register(torch.ops.mine.scan, scan, zeros=KEEP)`.
+
+    The rule is a function of an `Op`, which states links between the axes of one call. It goes before a built-in one.
     """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import Any
@@ -13,8 +13,9 @@ from typing import Any
 import pluggy
 
 from fxcompress import hookspecs
-from fxcompress.contract import Pass, check_class
-from fxcompress.errors import FxcompressError, PipelineError, PluginError
+from fxcompress.analysis.axes import LOSE, Rule, Statement
+from fxcompress.contract import Pass, Registry, axis_rule, check_class
+from fxcompress.errors import FxcompressError, PipelineError, PluginError, UsageError
 from fxcompress.text import suggestion
 
 GROUP = "fxcompress"
@@ -22,39 +23,6 @@ DISABLE_AUTOLOAD = "FXCOMPRESS_DISABLE_AUTOLOAD"
 
 # Named by their modules, since they stand below this file and import it not at all.
 BUILTINS: Mapping[str, str] = {"passes": "fxcompress.passes"}
-
-
-@dataclass(frozen=True)
-class Registered:
-    """One thing that a plugin registered: what, and which plugin."""
-
-    value: Any
-    plugin: str
-
-
-@dataclass
-class Registry:
-    """The things of one kind, by name."""
-
-    kind: str
-    entries: dict[str, Registered] = field(default_factory=dict)
-
-    def add(self, name: str, value: Any, plugin: str) -> None:
-        """Raise PluginError, naming both, where the name is taken by another."""
-        taken = self.entries.get(name)
-        if taken is not None:
-            raise PluginError(
-                f"{self.kind} {name!r} is registered twice: {described(taken.value)} by plugin {taken.plugin!r}"
-                f" and {described(value)} by plugin {plugin!r}",
-                hint=f"block one of them with  -p no:{plugin}",
-            )
-        self.entries[name] = Registered(value, plugin)
-
-    def get(self, name: str) -> Any:
-        """Return the thing, or raise PipelineError with the nearest name."""
-        if name not in self.entries:
-            raise PipelineError(f"there is no {self.kind} {name!r}", hint=suggestion(name, self.entries))
-        return self.entries[name].value
 
 
 @dataclass(frozen=True)
@@ -81,6 +49,8 @@ class Plugins:
         self.passes = Registry("pass")
         self.pipelines = Registry("pipeline")
         self.instruments = Registry("instrument")
+        self._axis_rules = Registry("axis rule")
+        self._targets: dict[str, Any] = {}
         self.loaded: list[LoadedPlugin] = []
         self._manager = pluggy.PluginManager(hookspecs.PROJECT)
         self._manager.add_hookspecs(hookspecs)
@@ -92,6 +62,11 @@ class Plugins:
         self._add(plugin, name, "object")
         self._check_hooks()
         self._collect_from(self.loaded[-1])
+
+    @property
+    def axis_rules(self) -> dict[Any, Rule]:
+        """The axis rules by the operators that they describe, as `analyse` takes them."""
+        return {self._targets[name]: entry.value for name, entry in self._axis_rules.entries.items()}
 
     def plugin_of(self, cls: type[Pass]) -> str | None:
         """Return the name of the plugin that registered a pass class, None where none did."""
@@ -187,6 +162,7 @@ class Plugins:
             "register_passes": lambda cls: self._add_pass(cls, loaded.name),
             "register_pipelines": lambda name, text: self.pipelines.add(name, text, loaded.name),
             "register_instruments": lambda name, factory: self.instruments.add(name, factory, loaded.name),
+            "register_axis_rules": lambda target, rule, zeros=LOSE: self._add_rule(target, rule, zeros, loaded.name),
         }
         for hook, register in registers.items():
             if hook in loaded.hooks:
@@ -211,6 +187,14 @@ class Plugins:
         except PipelineError as error:
             raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
         self.passes.add(cls.name, cls, plugin)
+
+    def _add_rule(self, target: Any, state: Statement, zeros: str, plugin: str) -> None:
+        try:
+            rule = axis_rule(target, state, zeros)
+        except UsageError as error:
+            raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
+        self._axis_rules.add(str(target), rule, plugin)
+        self._targets[str(target)] = target
 
 
 Installed = Mapping[str, list[EntryPoint]]
@@ -243,8 +227,3 @@ def why(error: Exception) -> str:
 def distribution(entry: EntryPoint) -> str:
     """Return name and version of the distribution that brings an entry point."""
     return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "no distribution"
-
-
-def described(value: Any) -> str:
-    """Return how an error names something registered: a class by its module and name."""
-    return f"{value.__module__}.{value.__qualname__}" if isinstance(value, type) else repr(value)

@@ -12,6 +12,7 @@ from fxcompress.demo.digits import accuracy
 from pruning.counting import macs, parameters
 from pruning.peer import pruned_copy, ratios_for
 from pruning.results import Row
+from pruning.spread import DENSE, OURS, PEER
 from pruning.subjects import Subject
 from pruning.training import trained
 
@@ -49,10 +50,10 @@ def compare(subject: Subject, plan: Plan, seed: int) -> Iterator[Row]:
             common = {"subject": subject.name, "scope": scope, "share": share, "seed": seed}
             peer = pruned_copy(subject.network, subject.image, ratios[share], subject.head, scope)
             row = measured(peer, subject, plan, seed)
-            yield {**common, "tool": "Torch-Pruning", "importance": "l2", "ratio": ratios[share], **row}
+            yield {**common, "tool": PEER, "importance": "l2", "ratio": ratios[share], **row}
             for importance in plan.importances:
                 ours = OurSide(subject, captured, scope, importance, row["macs"])
-                yield {**common, "tool": "fxcompress", "importance": importance, **ours.row(plan, seed)}
+                yield {**common, "tool": OURS, "importance": importance, **ours.row(plan, seed)}
 
 
 def measured(network: nn.Module, subject: Subject, plan: Plan, seed: int) -> Row:
@@ -97,4 +98,4 @@ class OurSide:
 def dense(subject: Subject, plan: Plan, seed: int) -> Row:
     """Return the row of the network as it is, tuned as the others are."""
     row = measured(subject.network, subject, plan, seed)
-    return {"subject": subject.name, "scope": "", "share": 1.0, "seed": seed, "tool": "dense", "importance": "", **row}
+    return {"subject": subject.name, "scope": "", "share": 1.0, "seed": seed, "tool": DENSE, "importance": "", **row}

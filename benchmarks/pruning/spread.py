@@ -1,4 +1,4 @@
-"""Mean and spread over seeds, and the table of the accuracies."""
+"""Mean and spread over seeds, the table of the accuracies, and how often either tool is ahead."""
 
 from __future__ import annotations
 
@@ -7,9 +7,13 @@ from collections.abc import Iterable, Sequence
 
 from pruning.results import Row
 
-HEADERS = ("network", "scope", "budget", "tool", "importance", "MACs left", "one-shot", "reconstructed", "tuned")
+PEER, OURS, DENSE = "Torch-Pruning", "fxcompress", "dense"
 KEYS = ("subject", "scope", "share", "tool", "importance")
 FIGURES = ("macs", "parameters", "one_shot", "reconstructed", "tuned")
+HEADERS = (
+    "network", "scope", "budget", "importance", "MACs peer", "MACs ours",
+    "one-shot peer", "one-shot ours", "reconstructed", "tuned peer", "tuned ours",
+)  # fmt: skip
 
 
 def over_seeds(rows: Iterable[Row]) -> list[Row]:
@@ -26,63 +30,69 @@ def _figures(rows: Sequence[Row]) -> Row:
         values = [row[name] for row in rows if name in row]
         if values:
             found[name] = statistics.mean(values)
-            found[f"{name}_spread"] = statistics.stdev(values) if len(values) > 1 else 0.0
+            found[f"{name}_spread"] = _spread(values)
     return found
 
 
-def cells(row: Row) -> list[str]:
-    """Return a row of the table."""
-    return [
-        row["subject"],
-        row["scope"],
-        f"{row['share']:.2f}",
-        row["tool"],
-        row["importance"],
-        f"{row['macs']:.3f}",
-        *(_percent(row, name) for name in ("one_shot", "reconstructed", "tuned")),
-    ]
+def _spread(values: Sequence[float]) -> float:
+    return statistics.stdev(values) if len(values) > 1 else 0.0
 
 
-def _percent(row: Row, name: str) -> str:
-    return f"{row[name]:.2f} ± {row[f'{name}_spread']:.2f}" if name in row else ""
-
-
-def verdict(rows: Sequence[Row]) -> list[str]:
-    """Return a line for each figure and importance: how often ours is below the peer, and the worst case.
-
-    A difference within the larger of the two spreads counts as level.
-    """
-    peers = {_place(row): row for row in rows if row["tool"] == "Torch-Pruning"}
-    ours = [row for row in rows if row["tool"] == "fxcompress"]
-    lines = []
-    for importance in dict.fromkeys(row["importance"] for row in ours):
-        pairs = [(row, peers[_place(row)]) for row in ours if row["importance"] == importance]
-        lines += [
-            f"{importance}, {name}: {_counted(pairs, name, other)}" for name, other in _PAIRED if _has(pairs, name)
-        ]
-    return lines
-
-
-# Our figure, and the peer's that it is held against: the peer re-fits nothing.
-_PAIRED = (("one_shot", "one_shot"), ("reconstructed", "one_shot"), ("tuned", "tuned"))
+def table(summary: Sequence[Row]) -> list[list[str]]:
+    """Return the rows of the table: the networks as they were, and both tools side by side."""
+    peers = {_place(row): row for row in summary if row["tool"] == PEER}
+    return [_cells(row, peers.get(_place(row))) for row in summary if row["tool"] != PEER]
 
 
 def _place(row: Row) -> tuple[object, ...]:
     return row["subject"], row["scope"], row["share"]
 
 
-def _has(pairs: Sequence[tuple[Row, Row]], name: str) -> bool:
-    return all(name in ours for ours, _ in pairs)
+def _cells(row: Row, peer: Row | None) -> list[str]:
+    other = peer or {}
+    figures = [
+        *(f"{one['macs']:.3f}" if one else "" for one in (other, row)),
+        *(_percent(one, "one_shot") for one in (other, row)),
+        _percent(row, "reconstructed"),
+        *(_percent(one, "tuned") for one in (other, row)),
+    ]
+    return [row["subject"], row["scope"] or row["tool"], f"{row['share']:.2f}", row["importance"], *figures]
 
 
-def _counted(pairs: Sequence[tuple[Row, Row]], name: str, other: str) -> str:
-    ahead = below = 0
-    differences = []
-    for ours, peer in pairs:
-        difference = ours[name] - peer[other]
-        level = max(ours[f"{name}_spread"], peer[f"{other}_spread"])
-        ahead, below = ahead + (difference > level), below + (difference < -level)
-        differences.append(difference)
-    level = len(pairs) - ahead - below
-    mean = statistics.mean(differences)
-    return f"{ahead} above, {level} level, {below} below; {mean:+.2f} in the mean, {min(differences):+.2f} at worst"
+def _percent(row: Row, name: str) -> str:
+    return f"{row[name]:.2f} ± {row[f'{name}_spread']:.2f}" if name in row else ""
+
+
+# Our figure, and the peer's that it is held against: the peer re-fits nothing.
+_PAIRED = (("one_shot", "one_shot"), ("reconstructed", "one_shot"), ("tuned", "tuned"))
+
+
+def verdict(rows: Sequence[Row]) -> list[str]:
+    """Return a line for each importance and figure: how often ours is above and below the peer, and the worst case.
+
+    Differences are taken seed by seed; a mean difference within their standard deviation counts as level.
+    """
+    peers = {(*_place(row), row["seed"]): row for row in rows if row["tool"] == PEER}
+    ours = [row for row in rows if row["tool"] == OURS]
+    lines = []
+    for importance in dict.fromkeys(row["importance"] for row in ours):
+        same = [row for row in ours if row["importance"] == importance]
+        for name, other in _PAIRED:
+            differences: dict[tuple[object, ...], list[float]] = {}
+            for row in same:
+                if name in row:
+                    found = row[name] - peers[(*_place(row), row["seed"])][other]
+                    differences.setdefault(_place(row), []).append(found)
+            if differences:
+                lines.append(f"{importance}, {name}: {_counted(list(differences.values()))}")
+    return lines
+
+
+def _counted(differences: Sequence[Sequence[float]]) -> str:
+    means = [statistics.mean(one) for one in differences]
+    margins = [_spread(one) for one in differences]
+    above = sum(mean > margin for mean, margin in zip(means, margins, strict=True))
+    below = sum(mean < -margin for mean, margin in zip(means, margins, strict=True))
+    level = len(means) - above - below
+    average = statistics.mean(means)
+    return f"{above} above, {level} level, {below} below; {average:+.2f} in the mean, {min(means):+.2f} at worst"

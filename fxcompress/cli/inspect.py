@@ -1,4 +1,4 @@
-"""`fxcompress inspect`: the graph of a model, and what its parts cost."""
+"""`fxcompress inspect`: the graph of a model, what its parts cost, and which of its axes can lose slots."""
 
 from __future__ import annotations
 
@@ -7,38 +7,64 @@ from typing import TYPE_CHECKING
 
 import click
 
-from fxcompress.cli.options import json_option
+from fxcompress.cli.options import json_option, plugin_option
+from fxcompress.errors import UsageError
 
 if TYPE_CHECKING:
     from fxcompress.analysis.cost import Cost
+    from fxcompress.capturing import Captured
 
 
 @click.command()
 @click.argument("model")
 @click.option("--cost", is_flag=True, help="Parameters, bytes and multiplications of each module instead of the graph.")
+@click.option("--axes", is_flag=True, help="Which axes can lose slots, exactly or not, and what pins the others.")
+@click.option("--why", metavar="PATH[:DIM]", help="Why the slots of a tensor are pinned, or what goes with them.")
+@plugin_option
 @json_option
-def inspect(model: str, cost: bool, as_json: bool) -> None:
-    """Show the graph of MODEL, an artifact or a factory, or with --cost what its parts cost."""
-    from fxcompress.analysis.cost import cost as count_cost
-    from fxcompress.inspect import snapshot
+def inspect(model: str, cost: bool, axes: bool, why: str | None, names: tuple[str, ...], as_json: bool) -> None:
+    """Show the graph of MODEL, an artifact or a factory, or what its parts cost, or which axes can be pruned."""
+    given = [f"--{name}" for name, value in (("cost", cost), ("axes", axes), ("why", why)) if value]
+    if len(given) > 1:
+        raise UsageError(f"{' and '.join(given)} show different things", hint="give one of them")
     from fxcompress.models import captured_model, find_model
 
     captured = captured_model(find_model(model))
-    if cost:
-        found = count_cost(captured.module, inputs=captured.inputs)
-        click.echo(json.dumps(cost_dict(found), indent=2) if as_json else cost_table(found))
+    if axes or why is not None:
+        as_dict, as_text = axes_of(captured, why, names)
     else:
-        shot = snapshot(captured.module, model)
-        click.echo(json.dumps(shot.to_dict(), indent=2) if as_json else str(shot))
+        as_dict, as_text = cost_of(captured) if cost else graph_of(captured, model)
+    click.echo(json.dumps(as_dict, indent=2) if as_json else as_text)
     for note in captured.notes:
         click.echo(f"note: {note}", err=True)
 
 
-def cost_dict(found: Cost) -> dict[str, object]:
-    """Return a cost as plain JSON values."""
+def graph_of(captured: Captured, model: str) -> tuple[dict[str, object], str]:
+    """Return the nodes of a graph, for programs and as text."""
+    from fxcompress.inspect import snapshot
+
+    shot = snapshot(captured.module, model)
+    return shot.to_dict(), str(shot)
+
+
+def cost_of(captured: Captured) -> tuple[dict[str, object], str]:
+    """Return a cost, for programs and as text."""
     from dataclasses import asdict
 
-    return asdict(found)
+    from fxcompress.analysis.cost import cost
+
+    found = cost(captured.module, inputs=captured.inputs)
+    return asdict(found), cost_table(found)
+
+
+def axes_of(captured: Captured, query: str | None, names: tuple[str, ...]) -> tuple[dict[str, object], str]:
+    """Return the groups of a graph, or the answer to a query, for programs and as text."""
+    from fxcompress.analysis.axes import analyse, group_table, why
+    from fxcompress.plugins import Plugins
+
+    found = analyse(captured.module, Plugins(names).axis_rules)
+    shown = group_table(found) if query is None else why(found, query)
+    return shown.to_dict(), str(shown)
 
 
 def cost_table(found: Cost) -> str:

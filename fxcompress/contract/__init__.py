@@ -1,5 +1,6 @@
 """What a pass is: a frozen dataclass with options, statistics and one method, and what it is given to work with."""
 
+from fxcompress.contract.axis_rules import axis_rule as axis_rule
 from fxcompress.contract.context import PassContext as PassContext
 from fxcompress.contract.context import Resources as Resources
 from fxcompress.contract.context import TrainingData as TrainingData
@@ -13,3 +14,5 @@ from fxcompress.contract.passes import Statistic as Statistic
 from fxcompress.contract.passes import check_class as check_class
 from fxcompress.contract.passes import statistic as statistic
 from fxcompress.contract.passes import statistics_of as statistics_of
+from fxcompress.contract.registry import Registered as Registered
+from fxcompress.contract.registry import Registry as Registry

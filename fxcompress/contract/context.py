@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.analysis.axes import Rule
 from fxcompress.capturing import Inputs, as_inputs
 from fxcompress.errors import InputError, PassFailed, UsageError
 from fxcompress.graph.nodes import scope
@@ -39,6 +40,8 @@ class Resources:
     evaluate: Callable[[torch.nn.Module], float] | None = None
     seed: int = 0
     original: torch.nn.Module | None = None
+    axis_rules: Mapping[Any, Rule] = field(default_factory=dict)
+    importances: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass

@@ -68,6 +68,8 @@ class Propagation(Interpreter):
             raise VerificationFailed(f"{called} does not take ({given}): {error}", n) from error
         if n.op != "output":
             n.meta["val"] = value
+        if "predicted" in n.meta:
+            check_prediction(n, n.meta.pop("predicted"))
         if len(self.shape_env.replacements) > len(self.specialised):
             symbol, value_of_it = list(self.shape_env.replacements.items())[-1]
             self.specialised.append(Specialised(f"{symbol} = {value_of_it}", n.name))
@@ -77,7 +79,8 @@ class Propagation(Interpreter):
 def propagate(module: GraphModule) -> Propagated:
     """Write into `meta["val"]` of every node the fake value that it gives, from the types of the inputs.
 
-    Inputs keep their types; a dynamic size stays one symbol wherever it stood in the old types.
+    Inputs keep their types; a dynamic size stays one symbol wherever it stood in the old types. What a pass has
+    predicted of a node, in `meta["predicted"]`, is checked and dropped.
 
     Returns:
         the fresh shape environment, and the dynamic sizes that nodes fixed.
@@ -95,6 +98,20 @@ def propagate(module: GraphModule) -> Propagated:
         propagation = Propagation(module, mode, shape_env)
         propagation.run(*inputs, enable_io_processing=False)
     return Propagated(shape_env, tuple(propagation.specialised))
+
+
+def check_prediction(node: Node, predicted: tuple[tuple[int | None, ...] | None, ...]) -> None:
+    """Raise where the sizes of what `node` gives are not those that a pass predicted.
+
+    Args:
+        predicted: for each output its sizes, None for a dynamic one; None for an output that is no tensor.
+    """
+    given = node.meta["val"]
+    for sizes, one in zip(predicted, given if isinstance(given, list | tuple) else [given], strict=True):
+        found = list(one.shape) if isinstance(one, torch.Tensor) else []
+        for size, real in zip(sizes or (), found, strict=True):
+            if size is not None and isinstance(real, int) and size != real:
+                raise VerificationFailed(f"the pass predicted {list(sizes or ())} here, and it is {found}", node)
 
 
 def recurrent_types(given: torch.Tensor, states: Any, *options: Any) -> tuple[torch.Tensor, ...]:

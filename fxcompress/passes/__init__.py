@@ -7,16 +7,18 @@ from collections.abc import Callable
 from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.clip import Clip
+from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.mask import Mask
+from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 
 
 @hookimpl
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
-    for cls in (Clip, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Quantize):
+    for cls in (Clip, DropBlocks, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Prune, Quantize):
         register(cls)
 
 

@@ -1,53 +1,85 @@
-"""Structured pruning."""
+"""Structured pruning: whole neurons, channels and heads are removed, with everything that carries them."""
+
 from __future__ import annotations
 
 from dataclasses import dataclass
-import numpy as np
-import torch
+from typing import Literal
+
 from torch.fx import GraphModule
 
-from fxcompress.analysis.axes.analyse import analyse
-from fxcompress.analysis.axes.groups import Kept, groups_of
-from fxcompress.analysis.axes.zeros import inexact
-from fxcompress.contract import Pass, PassContext, option, between, statistic
-from fxcompress.pruning.candidates import candidates
-from fxcompress.pruning.evidence import slices_of
-from fxcompress.pruning.rewrite import remove
+from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.pruning.selection import Selection, prune_once
+from fxcompress.pruning.settings import Settings
+from fxcompress.pruning.steps import prune_in_steps
 
 
 @dataclass(frozen=True)
 class Prune(Pass):
-    """Remove neurons."""
+    """Remove whole neurons, channels and heads, and everything that carries them.
+
+    What is removed together is read off the graph: an axis of a tensor is made of atoms, and a slot of an atom is
+    removed from every parameter, buffer and constant that carries it. No layer type or architecture has to be known,
+    and nothing is left masked: the sizes of the graph shrink.
+
+    With `exact` only slots are removed for which the result is that of the model with the removed slices set to zero,
+    up to float error; the others are named in `details["inexact"]` with the layer that is in the way (norms over the
+    pruned axis, mostly), and they are pruned too without `exact`.
+
+    `details`: `removed` {tensor: {dim: positions of the tensor before this pass}}, `plan` {tensor: {dim: positions that
+    stay}}, `groups` one row a group (name, size, kept, carriers), `inexact`, `unknown` (operators that no rule
+    describes, whose axes stay).
+    """
+
     name = "prune"
     fidelity = "lossy"
-    ratio: float = option(0.5, help="share of slots", check=between(0, 1))
-    exact: bool = option(False, help="exact")
-    round_to: int = option(8, help="multiple")
-    removed = statistic("slots")
+    ratio: float = option(0.5, help="share of the slots of every group that is removed", check=between(0, 1))
+    macs: float | None = option(
+        None, help="share of the multiply-accumulates that stays, in place of a ratio", check=between(0, 1)
+    )
+    params: float | None = option(
+        None, help="share of the parameters that stays, in place of a ratio", check=between(0, 1)
+    )
+    threshold: float | None = option(
+        None, help="remove slots whose importance is below it (by default their mean activation)", check=at_least(0)
+    )
+    importance: str = option("group-norm", help="what slots are ranked by: see the list of importances")
+    scope: Literal["local", "global", "isomorphic"] = option(
+        "local", help="rank slots within each group, over all groups, or over groups of equal structure"
+    )
+    ratios: tuple[str, ...] = option((), help="ratios of their own, as pattern:ratio")
+    round_to: int = option(8, help="leave multiples of it where a group is large enough", check=at_least(1))
+    min_channels: int = option(1, help="leave so many slots of a group", check=at_least(1))
+    targets: tuple[str, ...] = option((), help="layers whose outputs are pruned: paths, globs; all by default")
+    ignore: tuple[str, ...] = option((), help="layers whose outputs stay")
+    exact: bool = option(False, help="remove only what can be removed exactly")
+    factor: int = option(
+        0, help="of heads and their channels: 0 removes whole heads, 1 the next factor, -1 the last", check=at_least(-1)
+    )
+    steps: int = option(1, help="prune in so many steps, with training between them", check=at_least(1))
+    learning_rate: float = option(1e-3, help="of the training between steps", check=at_least(0))
+    batches: int = option(16, help="training batches that an importance takes gradients of", check=at_least(1))
+
+    slots = statistic("slots removed")
+    groups = statistic("groups that lost slots")
+    parameters = statistic("parameters removed")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
-        axes = analyse(module)
-        bad = inexact(axes)
-        groups = [g for g in groups_of(axes) if not self.exact or id(g.leaf) not in bad]
-        masks = {}
-        for g in candidates(groups):
-            n = int(round(self.ratio * g.size))
-            keep = g.size - n
-            if self.round_to > 1 and g.size >= 2 * self.round_to:
-                keep = max(self.round_to, round(keep / self.round_to) * self.round_to)
-            keep = max(1, keep)
-            score = sum(s.weight.double().square().sum(1) for s in slices_of(module, axes, g))
-            if keep < g.size:
-                m = np.zeros(g.size, bool)
-                m[torch.topk(score, keep).indices.numpy()] = True
-                masks[id(g.leaf)] = m
-        kept = Kept(masks)
-        plan = remove(module, axes, kept)
-        removed = {}
-        for name, dims in plan.items():
-            v = dict(zip(axes.stored, axes.stored.values()))
-        context.details["plan"] = plan
-        shapes = {n: t for n, t in axes.stored.items()}
-        context.details["groups"] = len(masks)
-        context.details["inexact"] = {g.name: str(bad[id(g.leaf)].text) for g in groups_of(axes) if id(g.leaf) in bad and g.free}
+        settings = Settings.of(self)
+        if self.steps == 1:
+            outcome = prune_once(module, context, settings)
+        else:
+            outcome = prune_in_steps(module, context, settings, self.steps, self.learning_rate)
+        self._tell(context, outcome)
         return module
+
+    def _tell(self, context: PassContext, outcome: Selection) -> None:
+        context.record(slots=outcome.slots, groups=len(outcome.rows), parameters=outcome.parameters)
+        context.details.update(
+            removed=outcome.removed,
+            plan=outcome.plan,
+            groups=outcome.rows,
+            inexact=outcome.inexact,
+            unknown=outcome.unknown,
+        )
+        for note in outcome.notes:
+            context.note(note)

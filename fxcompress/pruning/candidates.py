@@ -2,38 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 
 from fxcompress.analysis.axes.groups import Group
 from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, leaves
 
 
-def candidates(groups: Sequence[Group], smallest: int = 2) -> list[Group]:
-    """Return the groups to prune: of the free atoms of one product (heads and their channels) the major one.
+def candidates(groups: Sequence[Group], factor: int = 0) -> list[Group]:
+    """Return the groups to prune: of the free atoms of one product (heads and their channels) one.
 
-    A head, or a whole group of a convolution, is removed rather than a channel of all heads, since what is left of it
-    stays as it was. An atom of fewer than `smallest` slots gives way to the next one.
+    Args:
+        factor: which one, from the major end: 0 removes whole heads, or whole groups of a convolution; -1 the last,
+            a channel of all heads. What a product does not have is the nearest that it has.
     """
-    found = {id(group.leaf): group for group in groups if group.free and group.size >= smallest}
+    found = {id(group.leaf): group for group in groups if group.free}
     for group in groups:
-        if id(group.leaf) in found:
-            for carrier in group.carriers:
-                for minor in _minors(carrier.axis.term, group.leaf):
-                    if minor is not group.leaf:
-                        found.pop(id(minor), None)
+        for carrier in group.carriers:
+            for row in products(carrier.axis.term):
+                free = [[one for one in leaves(part) if id(one) in found] for part in row]
+                free = [part for part in free if part]
+                if len(free) > 1:
+                    chosen = free.pop(-1 if factor < 0 else min(factor, len(free) - 1))
+                    kept = {id(one) for one in chosen}
+                    for one in (one for part in free for one in part if id(one) not in kept):
+                        found.pop(id(one), None)
     return list(found.values())
 
 
-def _minors(term: Term, leaf: Term) -> Iterable[Term]:
-    """Yield the leaves that stand behind `leaf` in a product of `term`, none of them beside it in a sum."""
+def products(term: Term) -> Iterator[list[Term]]:
+    """Yield the factors of every product within `term`, the outermost first."""
     term = find(term)
     if term.kind == PRODUCT:
         row = factors(term)
-        place = next((i for i, factor in enumerate(row) if any(one is leaf for one in leaves(factor))), len(row))
-        for factor in row[place + 1 :]:
-            yield from leaves(factor)
-        if place < len(row):
-            yield from _minors(row[place], leaf)
+        yield row
+        for factor in row:
+            yield from products(factor)
     else:
         for part in term.parts:
-            yield from _minors(part, leaf)
+            yield from products(part)

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.groups import Carrier, Group
-from fxcompress.analysis.axes.op import CONTRACT
-from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find
+from fxcompress.analysis.axes.op import CONTRACT, Axis
+from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
+from fxcompress.pruning.activations import Observed
+from fxcompress.pruning.positions import positions_of
 
-PRODUCER, CONSUMER, AFFINE = "producer", "consumer", "affine"
+aten = torch.ops.aten
+PRODUCER, CONSUMER, SCALE, SHIFT, OTHER = "producer", "consumer", "scale", "shift", "other"
+_NORMS = (aten.batch_norm, aten.layer_norm, aten.group_norm, aten.instance_norm, aten.rms_norm)
 
 
 @dataclass(frozen=True)
@@ -26,65 +28,93 @@ class Slices:
     Attributes:
         path: the name of the stored tensor.
         dim: its axis that carries the group.
-        kind: "producer" (rows that compute the slots), "consumer" (columns that contract them), "affine" (a bias, or
-            a norm's scale).
+        kind: "producer" (rows that compute the slots), "consumer" (columns that contract them), "scale" and "shift"
+            (vectors that multiply or are added), "other" (running statistics, tables).
         weight: floating [slots, elements]: the elements of the tensor that go with each slot.
+        gradient: the gradient of the loss, like `weight`; None where none was taken.
+        magnitude: [slots], of what a consumer contracts: mean absolute value; None where nothing was observed.
+        energy: [slots], of what a consumer contracts: root of the sum of squares.
     """
 
     path: str
     dim: int
     kind: str
     weight: torch.Tensor
+    gradient: torch.Tensor | None = None
+    magnitude: torch.Tensor | None = None
+    energy: torch.Tensor | None = None
 
 
-def positions_of(term: Term, leaf: Term) -> NDArray[np.int64]:
-    """Return [slots, times]: the positions of `term` in which each slot of `leaf` stands."""
-    rows = [row for row in _places(find(term), leaf, 0, 1)]
-    return np.concatenate(rows, axis=1)
+@dataclass(frozen=True)
+class Evidence:
+    """All that is known of the slots of one group.
+
+    Attributes:
+        name: of the group.
+        slots: how many there are.
+        slices: what its floating carriers hold, in the order of the graph.
+        generator: for what is random.
+    """
+
+    name: str
+    slots: int
+    slices: Sequence[Slices]
+    generator: torch.Generator
+
+    def of(self, *kinds: str) -> list[Slices]:
+        """Return the slices of some kinds."""
+        return [one for one in self.slices if one.kind in kinds]
 
 
-def _places(term: Term, leaf: Term, start: int, stride: int) -> Iterator[NDArray[np.int64]]:
-    """Yield [slots, times] arrays of positions, `stride` apart, from `start`."""
-    if term.kind == LEAF:
-        if term is leaf:
-            yield start + stride * np.arange(leaf.size).reshape(-1, 1)
-        return
-    parts = [find(part) for part in term.parts]
-    if term.kind == PRODUCT:
-        inner = [int(np.prod([one.size for one in parts[place + 1 :]], dtype=np.int64)) for place in range(len(parts))]
-        for place, part in enumerate(parts):
-            others = _grid([(one.size, inner[i]) for i, one in enumerate(parts) if i != place])
-            for found in _places(part, leaf, 0, inner[place]):
-                yield start + stride * (found[:, :, None] + others[None, None, :]).reshape(leaf.size, -1)
-    else:
-        for part in parts:
-            yield from _places(part, leaf, start, stride)
-            start += stride * part.size
+class Evidences:
+    """Gathers the evidence for the groups of one module."""
+
+    def __init__(
+        self,
+        module: GraphModule,
+        axes: Axes,
+        generator: torch.Generator,
+        observed: Mapping[int, Observed] | None = None,
+        gradients: Mapping[str, torch.Tensor] | None = None,
+    ) -> None:
+        self.module, self.axes, self.generator = module, axes, generator
+        self.observed, self.gradients = observed or {}, gradients or {}
+        self.contracted = contracted_axes(axes)
+        self.readers = readers_of(axes)
+
+    def of(self, group: Group) -> Evidence:
+        """Return the evidence for `group`."""
+        slices = [self._slices(carrier, group) for carrier in group.carriers]
+        return Evidence(group.name, group.size, [one for one in slices if one is not None], self.generator)
+
+    def kind(self, carrier: Carrier) -> str:
+        """Return what a carrier does to the slots."""
+        if id(carrier.axis) in self.contracted:
+            return CONSUMER
+        if sum(axis.size > 1 for axis in carrier.axis.value.axes) > 1:
+            return PRODUCER
+        return _vector_kind(self.readers.get(id(carrier.axis.value), []), carrier.path)
+
+    def _slices(self, carrier: Carrier, group: Group) -> Slices | None:
+        tensor = attribute(self.module, carrier.path).detach()
+        if not tensor.is_floating_point():
+            return None
+        gradient, seen = self.gradients.get(carrier.path), self.observed.get(id(carrier.axis))
+        return Slices(
+            carrier.path,
+            carrier.dim,
+            self.kind(carrier),
+            gathered(tensor, carrier.axis, group),
+            None if gradient is None else gathered(gradient, carrier.axis, group),
+            None if seen is None else gathered(seen.magnitude, seen.axis, group, 0).mean(1),
+            None if seen is None else gathered(seen.squares, seen.axis, group, 0).sum(1).sqrt(),
+        )
 
 
-def _grid(steps: list[tuple[int, int]]) -> NDArray[np.int64]:
-    """Return every sum of multiples: for each (count, step) one of 0, step, ... (count - 1) * step."""
-    found = np.zeros(1, np.int64)
-    for count, step in steps:
-        found = (found[:, None] + step * np.arange(count)).reshape(-1)
-    return found
-
-
-def slices_of(module: GraphModule, axes: Axes, group: Group) -> list[Slices]:
-    """Return what every floating carrier of `group` holds of its slots, in the order of the graph."""
-    contracted = contracted_axes(axes)
-    found = []
-    for carrier in group.carriers:
-        tensor = attribute(module, carrier.path).detach()
-        if tensor.is_floating_point():
-            found.append(Slices(carrier.path, carrier.dim, _kind(carrier, contracted), gathered(tensor, carrier, group)))
-    return found
-
-
-def gathered(tensor: torch.Tensor, carrier: Carrier, group: Group) -> torch.Tensor:
-    """Return [slots, elements] of a tensor like the carrier's."""
-    places = torch.from_numpy(positions_of(carrier.axis.term, group.leaf)).to(tensor.device)
-    rows = tensor.movedim(carrier.dim, 0).reshape(tensor.shape[carrier.dim], -1)
+def gathered(tensor: torch.Tensor, axis: Axis, group: Group, dim: int | None = None) -> torch.Tensor:
+    """Return [slots, elements] of a tensor whose dimension `dim` (by default that of `axis`) has the slots of `axis`."""
+    places = torch.from_numpy(positions_of(axis.term, group.leaf)).to(tensor.device)
+    rows = tensor.movedim(axis.dim if dim is None else dim, 0).reshape(axis.size, -1)
     return rows[places].reshape(group.size, -1)
 
 
@@ -93,8 +123,22 @@ def contracted_axes(axes: Axes) -> set[int]:
     return {id(axis) for roles in axes.roles.values() for role in roles if role.kind == CONTRACT for axis in role.axes}
 
 
-def _kind(carrier: Carrier, contracted: set[int]) -> str:
-    if id(carrier.axis) in contracted:
-        return CONSUMER
-    wide = [axis for axis in carrier.axis.value.axes if axis.size > 1]
-    return PRODUCER if len(wide) > 1 else AFFINE
+def readers_of(axes: Axes) -> dict[int, list[tuple[Node, Node]]]:
+    """Return by stored value the calls that read it, with the node that they read it through."""
+    found: dict[int, list[tuple[Node, Node]]] = {}
+    for node, row in axes.values.items():
+        if node.op == "get_attr" and row[0] is not None:
+            found.setdefault(id(row[0]), []).extend((user, node) for user in node.users)
+    return found
+
+
+def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:
+    """Say whether a vector multiplies or is added, by the calls that read it."""
+    for node, source in readers:
+        if is_call(node, *_NORMS):
+            names = [parameter.name for parameter in node.target._schema.arguments]  # type: ignore[union-attr]
+            name = next((name for name, given in zip(names, node.args, strict=False) if given is source), "")
+            return {"weight": SCALE, "bias": SHIFT}.get(name, OTHER)
+        if is_call(node, aten.mul):
+            return SCALE
+    return SHIFT if not path.endswith(("running_mean", "running_var")) else OTHER

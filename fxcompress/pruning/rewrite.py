@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.groups import Kept
 from fxcompress.analysis.axes.op import Value
 from fxcompress.analysis.axes.sizes import is_dynamic
-from fxcompress.errors import PassFailed
-from fxcompress.graph.shapes import propagate
-from fxcompress.graph.tensors import attribute, set_tensor, tied_paths
+from fxcompress.graph.tensors import is_persistent, named_tensors, put_tensor
 from fxcompress.pruning.constants import rewrite_constants
 from fxcompress.pruning.corrections import correct
 
@@ -21,28 +17,39 @@ Plan = dict[str, dict[int, list[int]]]
 
 
 def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
-    """Remove from `module` what `kept` does not keep, and check that every size is what the axes predict.
+    """Remove from `module` what `kept` does not keep.
+
+    Every node gets the sizes that the axes predict in `meta["predicted"]`; `propagate` fails where one comes out
+    otherwise. `meta["val"]` is that of before until then.
 
     Returns:
         {name: {dim: positions that stay}} of every tensor that lost some, tied ones under all their names.
-
-    Raises:
-        PassFailed: a size came out other than predicted, which is a fault of a rule; the node is named.
     """
-    plan = _plan(module, axes, kept)
-    expected = {node: [_sizes(value, kept) for value in row] for node, row in axes.values.items()}
     for node in list(module.graph.nodes):
-        if node.op == "call_function" and node in axes.values:
-            rewrite_constants(axes, kept, node)
-            correct(axes, kept, node)
-    _slice(module, axes, plan)
-    propagate(module)
-    for node, rows in expected.items():
-        _compare(node, rows)
+        if node in axes.values:
+            node.meta["predicted"] = tuple(_sizes(value, kept) for value in axes.values[node])
+            if node.op == "call_function":
+                rewrite_constants(axes, kept, node)
+                correct(axes, kept, node)
+    plan = _plan(module, axes, kept)
+    _slice(module, plan)
     return plan
 
 
+def _sizes(value: Value | None, kept: Kept) -> tuple[int | None, ...] | None:
+    """Return the sizes that are left of a tensor, None for a dynamic one."""
+    if value is None:
+        return None
+    sizes = (kept.size(axis.term) if axis.size > 1 else axis.size for axis in value.axes)
+    return tuple(None if is_dynamic(size) else size for size in sizes)
+
+
 def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
+    names: dict[int, list[str]] = {}
+    held: dict[str, int] = {}
+    for path, tensor in named_tensors(module):
+        names.setdefault(id(tensor), []).append(path)
+        held[path] = id(tensor)
     plan: Plan = {}
     for path, value in axes.stored.items():
         dims = {}
@@ -51,37 +58,24 @@ def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
             if mask is not None and not mask.all():
                 dims[axis.dim] = mask.nonzero()[0].tolist()
         if dims:
-            for name in tied_paths(module, attribute(module, path)):
-                plan[name] = dims
+            plan |= dict.fromkeys(names[held[path]], dims)
     return plan
 
 
-def _slice(module: GraphModule, axes: Axes, plan: Plan) -> None:
-    for path in axes.stored:
+def _slice(module: GraphModule, plan: Plan) -> None:
+    """Replace the tensors of `plan` by what is left of them; tied ones stay tied."""
+    made: dict[int, torch.Tensor] = {}
+    for path, tensor in list(named_tensors(module)):
         if path in plan:
-            tensor = attribute(module, path).detach()
-            for dim, positions in plan[path].items():
-                tensor = tensor.index_select(dim, torch.tensor(positions, device=tensor.device))
-            set_tensor(module, path, tensor.contiguous())
+            if id(tensor) not in made:
+                made[id(tensor)] = _sliced(tensor, plan[path])
+            put_tensor(module, path, made[id(tensor)], persistent=is_persistent(module, path))
 
 
-def _sizes(value: Value | None, kept: Kept) -> list[int]:
-    return [] if value is None else [kept.size(axis.term) if axis.size > 1 else axis.size for axis in value.axes]
-
-
-def _compare(node: Node, rows: list[list[int]]) -> None:
-    """Raise where the type of `node` is not what the axes predicted; dynamic sizes are left to the type check."""
-    given = node.meta.get("val")
-    made = given if isinstance(given, list | tuple) else [given]
-    for sizes, one in zip(rows, made, strict=True):
-        if isinstance(one, torch.Tensor) and any(_differs(a, b) for a, b in zip(sizes, one.shape, strict=True)):
-            raise PassFailed(
-                f"pruning predicts {[size if not is_dynamic(size) else 'dynamic' for size in sizes]} here, "
-                f"and it came out as {list(one.shape)}",
-                node,
-                hint=f"the rule of {node.target} is wrong: please report it; ignore= leaves the layers around it alone",
-            )
-
-
-def _differs(predicted: int, found: Any) -> bool:
-    return isinstance(found, int) and not is_dynamic(predicted) and predicted != found
+def _sliced(tensor: torch.Tensor, dims: dict[int, list[int]]) -> torch.Tensor:
+    """Return the kept positions of a tensor: a parameter of a parameter, which learns if it did."""
+    left = tensor.detach()
+    for dim, positions in dims.items():
+        left = left.index_select(dim, torch.tensor(positions, device=left.device))
+    left = left.contiguous()
+    return torch.nn.Parameter(left, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else left

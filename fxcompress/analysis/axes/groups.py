@@ -71,17 +71,16 @@ def _name(leaf: Term, first: Carrier) -> str:
     return str(first) if len(atoms) == 1 else f"{first}.{next(i for i, one in enumerate(atoms) if one is leaf)}"
 
 
-class Kept:
-    """What is left of terms when some slots of their leaves are removed.
+class Left:
+    """How many positions are left of terms whose leaves lose slots.
 
     Args:
-        masks: a leaf's id to a boolean array of its size, true where a slot stays; other leaves keep all.
+        counts: a leaf's id to the number of its slots that stay; other leaves keep all.
     """
 
-    def __init__(self, masks: Mapping[int, Mask]) -> None:
-        self.masks = masks
+    def __init__(self, counts: Mapping[int, int]) -> None:
+        self.counts = counts
         self._sizes: dict[int, int] = {}
-        self._positions: dict[int, Mask | None] = {}
 
     def size(self, term: Term) -> int:
         """Return how many positions of `term` are left; a dynamic size as in `sizes.py`."""
@@ -92,9 +91,22 @@ class Kept:
 
     def _size(self, term: Term) -> int:
         if term.kind == LEAF:
-            return int(self.masks[id(term)].sum()) if id(term) in self.masks else term.size
+            return self.counts.get(id(term), term.size)
         parts = [self.size(part) for part in term.parts]
         return prod(parts) if term.kind == PRODUCT else sum(parts)
+
+
+class Kept(Left):
+    """Which positions are left.
+
+    Args:
+        masks: a leaf's id to a boolean array of its size, true where a slot stays; other leaves keep all.
+    """
+
+    def __init__(self, masks: Mapping[int, Mask]) -> None:
+        super().__init__({leaf: int(mask.sum()) for leaf, mask in masks.items()})
+        self.masks = masks
+        self._positions: dict[int, Mask | None] = {}
 
     def positions(self, term: Term) -> Mask | None:
         """Return a boolean array over the positions of `term`, true where one stays; None where all do."""

@@ -66,7 +66,7 @@ class _Following:
         for value in made:
             states: States = {}
             for one in self._free(value):
-                states[id(one)] = self._after(node, id(one), carried)
+                states[id(one)] = self._after(node, value, id(one), carried)
             self.states[id(value)] = states
 
     def _inputs(self, node: Node) -> list[Value]:
@@ -94,7 +94,7 @@ class _Following:
             if why is not None:
                 self.found[id(one)] = Pin(why, role.node, role.axes[0])
 
-    def _after(self, node: Node, leaf: int, carried: dict[int, set[int]]) -> int:
+    def _after(self, node: Node, made: Value, leaf: int, carried: dict[int, set[int]]) -> int:
         """Return the state of a leaf's removed slots in what a call gives."""
         inputs = self._inputs(node)
         given = [self._state(value, leaf) if leaf in carried[id(value)] else None for value in inputs]
@@ -104,7 +104,7 @@ class _Following:
         if UNSAFE in given:
             return UNSAFE
         some = [state for state in given if state is not None]
-        if zeros == KEEP:
+        if zeros == KEEP and not _counts(made, inputs):
             return ZERO if some and set(some) == {ZERO} else FINITE
         if zeros == PRODUCT:
             return self._product(node, dict(zip(inputs, given, strict=True)))
@@ -138,6 +138,11 @@ class _Following:
         known = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
         found = (self.axes.value(argument(node, name)) for name in names if name in known)
         return [value for value in found if value is not None]
+
+
+def _counts(made: Value, inputs: list[Value]) -> bool:
+    """Whether a call gives numbers of positions, as a pool does beside what it takes from there."""
+    return not made.dtype.is_floating_point and any(value.dtype.is_floating_point for value in inputs)
 
 
 def _pointwise(node: Node, given: tuple[int | None, ...], kinds: tuple[torch.dtype, ...]) -> int:

@@ -60,7 +60,7 @@ def over_one(op: Op) -> None:
 @rule(*named("max_pool2d", "max_pool2d_with_indices", "avg_pool2d", "adaptive_avg_pool2d", "adaptive_max_pool2d"))
 @rule(*named("upsample_nearest2d", "_upsample_nearest_exact2d", "upsample_bilinear2d", "upsample_bicubic2d"))
 @rule(*named("_upsample_bilinear2d_aa", "_upsample_bicubic2d_aa", "reflection_pad2d", "replication_pad2d"))
-@rule(*named("_adaptive_avg_pool2d", "fractional_max_pool2d"))
+@rule(*named("_adaptive_avg_pool2d"))
 def over_two(op: Op) -> None:
     _channels_pass(op, 2)
 
@@ -80,12 +80,22 @@ def _channels_pass(op: Op, count: int) -> None:
                 op.equal(one, other)
 
 
+@rule(*named("fractional_max_pool2d"))
+def fractional_pool(op: Op) -> None:
+    """The places of the windows are random: samples [N, C, 2]."""
+    samples = op.given("random_samples")
+    _channels_pass(op, 2)
+    for one, other in zip(reversed(op.given("self").axes[:-2]), reversed(samples.axes[:-1]), strict=False):
+        op.equal(one, other)
+    op.pin(samples.axes[-1], SPACE)
+
+
 @rule(*named("grid_sampler", "grid_sampler_2d", "grid_sampler_3d"), zeros=KEEP)
 def grid_sampler(op: Op) -> None:
     given, grid, out = op.given("input"), op.given("grid"), op.output
-    op.equal(given.axes[0], out.axes[0])
+    op.equal(given.axes[0], grid.axes[0], out.axes[0])
     op.equal(given.axes[1], out.axes[1])
-    op.pin((*given.axes[2:], *grid.axes, *out.axes[2:]), "samples at the positions of this axis")
+    op.pin((*given.axes[2:], *grid.axes[1:], *out.axes[2:]), "samples at the positions of this axis")
 
 
 @rule(*named("pixel_shuffle"))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from fxcompress.analysis.axes.op import Axis, Op, Value
+from fxcompress.analysis.axes.op import SUMMED, Axis, Op, Value
 from fxcompress.analysis.axes.rules.table import PRODUCT, named, rule
 from fxcompress.analysis.axes.terms import Term
 
@@ -24,10 +24,19 @@ def matmul(op: Op) -> None:
     _matmul(op, one, other)
 
 
-@rule(*named("addmm", "baddbmm", "addbmm", "addmv"), zeros=PRODUCT)
+@rule(*named("addmm", "baddbmm", "addmv"), zeros=PRODUCT)
 def addmm(op: Op) -> None:
     names = [parameter.name for parameter in op.node.target._schema.arguments[1:3]]  # type: ignore[union-attr]
     _matmul(op, op.given(names[0]), op.given(names[1]))
+    op.broadcast(op.given("self"))
+
+
+@rule(*named("addbmm"), zeros=PRODUCT)
+def addbmm(op: Op) -> None:
+    """The products of a batch, added up."""
+    one, other = op.given("batch1"), op.given("batch2")
+    _matmul(op, one, other)
+    op.contract(one.axes[0], other.axes[0])
     op.broadcast(op.given("self"))
 
 
@@ -54,18 +63,18 @@ def einsum(op: Op) -> None:
         op.pin([axis for value in (*values, op.output) for axis in value.axes], "has an equation without a rule")
         return
     seen: dict[str, Axis] = dict(zip(right, op.output.axes, strict=True))
-    met: dict[str, Axis] = {}
+    met: dict[str, list[Axis]] = {}
     for word, value in zip(words, values, strict=True):
         for letter, axis in zip(word, value.axes, strict=True):
             if letter in seen:
                 op.equal(axis, seen[letter])
-            elif letter in met:
-                op.contract(met[letter], axis)
             elif axis.size > 1:
-                met[letter] = axis
-    for letter, axis in met.items():
-        if sum(letter in word for word in words) == 1:
-            op.reduce(axis, "summed")
+                met.setdefault(letter, []).append(axis)
+    for first, *others in met.values():
+        for axis in others:
+            op.contract(first, axis)
+        if not others:
+            op.reduce(first, SUMMED)
 
 
 @rule(*named("scaled_dot_product_attention"), zeros=PRODUCT)
@@ -78,6 +87,8 @@ def attention(op: Op) -> None:
     op.equal(query.axes[-2], out.axes[-2])
     op.equal(key.axes[-2], value.axes[-2])
     op.pin(key.axes[-2], "normalises over the keys (softmax)")
+    if op.argument("is_causal"):
+        op.pin(query.axes[-2], "compares positions of this axis with those of the keys")
     op.equal(*(value.axes[-3] if len(value.axes) > 2 else None for value in (key, value)))
     for place, (asked, given) in enumerate(zip(reversed(query.axes[:-2]), reversed(key.axes[:-2]), strict=False)):
         result = out.axes[-3 - place]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from fxcompress.analysis.axes.op import Axis, Op
-from fxcompress.analysis.axes.rules.table import named, rule
+from fxcompress.analysis.axes.rules.table import LOSE, named, rule
 from fxcompress.analysis.axes.terms import Term
 
 
-@rule(*named("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten", "_reshape_alias"))
+@rule(*named("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten"))
 @rule(*named("squeeze", "unsqueeze", "squeeze_copy", "unsqueeze_copy", "view_copy", "atleast_1d", "atleast_2d"))
 def view(op: Op) -> None:
     op.view(op.tensors()[0].axes, op.output.axes)
@@ -93,15 +95,20 @@ def reordered(op: Op) -> None:
     along(op, given.axes, op.output.axes, set(dims or range(count)), "moves positions along this axis")
 
 
-@rule(*named("diff", "cumsum", "cumprod", "logcumsumexp", "cummax", "cummin", "sort", "topk", "argsort", "kthvalue"))
+@rule(*named("logcumsumexp"), zeros=LOSE)
+@rule(*named("diff", "cumsum", "cumprod", "cummax", "cummin", "sort", "topk", "argsort", "kthvalue"))
 def ordered(op: Op) -> None:
     """What depends on the order, or number, of positions pins their axis."""
     given, count = op.given("self"), len(op.given("self").axes)
     schema = op.node.target._schema  # type: ignore[union-attr]
     dim = op.argument("dim") if any(parameter.name == "dim" for parameter in schema.arguments) else -1
+    dims = {dim % count} if count else set()
     for output in op.outputs:
-        if output is not None:
-            along(op, given.axes, output.axes, {dim % count} if count else set(), "orders or counts positions")
+        if output is not None and len(output.axes) == count:
+            along(op, given.axes, output.axes, dims, "orders or counts positions")
+        elif output is not None:
+            op.pin([axis for axis in given.axes if axis.dim in dims], "orders or counts positions")
+            _equal_rest(op, [axis for axis in given.axes if axis.dim not in dims], output.axes)
 
 
 @rule(*named("unfold"))
@@ -126,6 +133,11 @@ def along(op: Op, given: tuple[Axis, ...], made: tuple[Axis, ...], dims: set[int
             op.pin((one, other), why)
         else:
             op.equal(one, other)
+
+
+def _equal_rest(op: Op, given: Sequence[Axis], made: Sequence[Axis]) -> None:
+    for one, other in zip(given, made, strict=True):
+        op.equal(one, other)
 
 
 def _dims(given: int | list[int], count: int) -> tuple[int, ...]:

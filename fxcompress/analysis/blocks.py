@@ -1,0 +1,241 @@
+"""Residual branches: what is computed from a value, added to that same value, and read by nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.tensors import tensor_of
+from fxcompress.graph.types import type_text
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """A part of the graph that can be replaced by what goes into it.
+
+    Attributes:
+        scope: the path of the module that a person would name it by; the name of `exit` where there is none.
+        level: a `branch` is one term of a sum and goes by leaving the others; a `block` goes by `entry` for `exit`.
+        entry: the value that it is computed from and added to.
+        exit: the sum, or what the module makes of it; of the type of `entry`.
+        nodes: the calls that go with it, in the order of the graph; nothing outside reads any but the last.
+        parameters: paths of the tensors that its calls read, buffers among them.
+        lasts: the last node of each of its branches, which is what is added to the rest.
+    """
+
+    scope: str
+    level: Literal["branch", "block"]
+    entry: Node
+    exit: Node
+    nodes: tuple[Node, ...]
+    parameters: tuple[str, ...]
+    lasts: tuple[Node, ...]
+
+
+@dataclass(frozen=True)
+class Branches:
+    """The residual branches of a graph, none inside another, and the sums that look like one and why they are not."""
+
+    found: tuple[Block, ...]
+    refused: dict[Node, str] = field(default_factory=dict)
+
+
+class Flow:
+    """The order of a graph, what is computed from its inputs, and the regions between two of its values."""
+
+    def __init__(self, module: GraphModule) -> None:
+        self.module = module
+        self.place = {node: place for place, node in enumerate(module.graph.nodes)}
+        self.fed: set[Node] = set()
+        for node in module.graph.nodes:
+            if node.op == "placeholder" or any(given in self.fed for given in node.all_input_nodes):
+                self.fed.add(node)
+
+    def behind(self, last: Node, first: int) -> set[Node]:
+        """Return `last` and what it is computed from, as far back as the place `first`."""
+        found: set[Node] = set()
+        waiting = [last]
+        while waiting:
+            node = waiting.pop()
+            if node not in found and self.place[node] >= first:
+                found.add(node)
+                waiting += node.all_input_nodes
+        return found
+
+    def region(self, entry: Node, last: Node) -> list[Node]:
+        """Return the nodes on any way from `entry` to `last`, this one included, in the order of the graph."""
+        found: set[Node] = {entry}
+        between = sorted(self.behind(last, self.place[entry] + 1), key=self.place.__getitem__)
+        for node in between:
+            if any(given in found for given in node.all_input_nodes):
+                found.add(node)
+        return [node for node in between if node in found]
+
+    def tensors(self, nodes: Iterable[Node]) -> list[Node]:
+        """Return the `get_attr` nodes that `nodes` read, directly or through calls that know no input."""
+        found: set[Node] = set()
+        waiting = [given for node in nodes for given in node.all_input_nodes if given not in self.fed]
+        while waiting:
+            node = waiting.pop()
+            if node not in found:
+                found.add(node)
+                waiting += node.all_input_nodes
+        return sorted((node for node in found if node.op == "get_attr"), key=self.place.__getitem__)
+
+    def has_weights(self, nodes: Iterable[Node]) -> bool:
+        """Whether `nodes` read a parameter, or a matrix: a branch without one is arithmetic, such as that of a GELU."""
+        held = (tensor_of(self.module, node) for node in self.tensors(nodes))
+        return any(isinstance(one, torch.nn.Parameter) or (one is not None and one.dim() > 1) for one in held)
+
+
+def residual_branches(module: GraphModule) -> Branches:
+    """Return every term of a sum that is computed from another term and read by nothing but the sum.
+
+    The two terms and the sum have one type. What else the term is computed from, such as a mask, may come from
+    anywhere, as long as it does not come from the entry. Of branches inside each other the outer one counts, unless
+    two in it are alike: then it is a frame around a row of blocks, and these count.
+    """
+    flow = Flow(module)
+    found: list[Block] = []
+    refused: dict[Node, str] = {}
+    for node in module.graph.nodes:
+        if is_sum(node) and node in flow.fed:
+            for term in dict.fromkeys(node.all_input_nodes):
+                outcome = branch_of(flow, node, term)
+                if isinstance(outcome, Block):
+                    found.append(outcome)
+                elif outcome is not None:
+                    refused.setdefault(top_of(node), outcome)
+    for block in found:
+        refused.pop(block.exit, None)
+    return Branches(tuple(without_nesting(found)), refused)
+
+
+def is_sum(node: Node) -> bool:
+    """Whether `node` adds two floating-point tensors as they are."""
+    if not is_call(node, aten.add.Tensor) or len(node.all_input_nodes) != 2 or argument(node, "alpha") != 1:
+        return False
+    value = node.meta.get("val")
+    return isinstance(value, torch.Tensor) and value.is_floating_point()
+
+
+def top_of(node: Node) -> Node:
+    """Return the whole sum that the sum `node` is a part of."""
+    while len(node.users) == 1 and is_sum(next(iter(node.users))):
+        node = next(iter(node.users))
+    return node
+
+
+def terms_of(node: Node) -> list[Node]:
+    """Return the terms of the sum `node`; a sum that is read elsewhere too is one term."""
+    found, waiting = [], list(node.all_input_nodes) if is_sum(node) else [node]
+    while waiting:
+        one = waiting.pop()
+        if is_sum(one) and len(one.users) == 1:
+            waiting += one.all_input_nodes
+        else:
+            found.append(one)
+    return found
+
+
+def branch_of(flow: Flow, add: Node, last: Node) -> Block | str | None:
+    """Return the branch that `add` adds as `last`, why there is none, or None where it is no residual at all."""
+    whole = top_of(add)
+    (rest,) = (node for node in add.all_input_nodes if node is not last)
+    inner = {last} if len(last.users) > 1 else set(terms_of(last))
+    outer = [term for term in terms_of(whole) if term not in inner and term in flow.fed and same_type(term, whole)]
+    if not outer or not same_type(rest, add) or not same_type(add, whole):
+        return None
+    behind = flow.behind(last, min(map(flow.place.__getitem__, outer)))
+    entry = max((term for term in outer if term in behind), key=flow.place.__getitem__, default=None)
+    if entry is None:
+        return None
+    nodes = flow.region(entry, last)
+    if not flow.has_weights(nodes):
+        return None
+    why = why_not(nodes, {add}, whole)
+    if why is not None:
+        return why
+    return Block(add.name, "branch", entry, whole, tuple(nodes), paths(flow, nodes), (last,))
+
+
+def paths(flow: Flow, nodes: Iterable[Node]) -> tuple[str, ...]:
+    """Return the paths of the tensors that `nodes` read."""
+    return tuple(dict.fromkeys(str(node.target) for node in flow.tensors(nodes)))
+
+
+def same_type(one: Node, other: Node) -> bool:
+    """Whether both give tensors of one dtype, device and shape, symbolic sizes being the same expression."""
+    left, right = one.meta.get("val"), other.meta.get("val")
+    if not (isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)):
+        return False
+    return left.device == right.device and type_text(left) == type_text(right)
+
+
+def why_not(nodes: Sequence[Node], readers: set[Node], result: Node) -> str | None:
+    """Return why `nodes` cannot go, None where they can.
+
+    Args:
+        nodes: a region, in the order of the graph.
+        readers: what reads the last of them.
+        result: the node whose place another value would take.
+    """
+    inside = set(nodes)
+    for node in nodes:
+        allowed = inside | readers if node is nodes[-1] else inside
+        stranger = next((user for user in node.users if user not in allowed), None)
+        if stranger is not None:
+            return f"%{stranger.name} reads %{node.name} inside of it"
+    writer = next((node for node in (*nodes, *result.users) if writes(node)), None)
+    return None if writer is None else f"%{writer.name} writes into what it is given"
+
+
+def writes(node: Node) -> bool:
+    """Whether `node` is a call that writes into an argument."""
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def without_nesting(branches: Sequence[Block]) -> list[Block]:
+    """Return those of `branches` that count, where some are inside others, in the order of the graph."""
+    parents, children = nesting(branches)
+    frames: set[Block] = set()
+    for branch in sorted(branches, key=lambda one: len(one.nodes)):
+        rows = {calls_of(child) for child in children[branch]}
+        if len(rows) < len(children[branch]) or frames.intersection(children[branch]):
+            frames.add(branch)
+    # From the outside in: a child of a branch that counts, or that went with one, does not.
+    counted: list[Block] = []
+    gone: set[Block] = set()
+    for branch in sorted(branches, key=lambda one: -len(one.nodes)):
+        parent = parents[branch]
+        if parent is not None and (parent in gone or parent not in frames):
+            gone.add(branch)
+        elif branch not in frames:
+            counted.append(branch)
+    return sorted(counted, key=lambda one: one.nodes[-1])
+
+
+def calls_of(block: Block) -> tuple[str, ...]:
+    """Return what `block` calls, in order: equal for two layers of one class."""
+    return tuple(str(node.target) for node in block.nodes)
+
+
+def nesting(branches: Sequence[Block]) -> tuple[dict[Block, Block | None], dict[Block, list[Block]]]:
+    """Return for every branch the smallest one that holds it, and those that it holds itself."""
+    parents: dict[Block, Block | None] = {}
+    children: dict[Block, list[Block]] = {branch: [] for branch in branches}
+    owner: dict[Node, Block] = {}
+    for branch in sorted(branches, key=lambda one: -len(one.nodes)):
+        parent = owner.get(branch.lasts[0])
+        parents[branch] = parent
+        if parent is not None:
+            children[parent].append(branch)
+        owner.update(dict.fromkeys(branch.nodes, branch))
+    return parents, children

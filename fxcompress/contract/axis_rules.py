@@ -1,0 +1,28 @@
+"""What is demanded of a rule that describes an operator, before any graph is looked at with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch._ops import OpOverload, OpOverloadPacket
+
+from fxcompress.analysis.axes import AFFINE, KEEP, LOSE, POINTWISE, PRODUCT, Rule, Statement
+from fxcompress.errors import UsageError
+from fxcompress.text import suggestion
+
+ZEROS = (KEEP, POINTWISE, PRODUCT, AFFINE, LOSE)
+
+
+def axis_rule(target: Any, state: Statement, zeros: str) -> Rule:
+    """Return the rule of an operator.
+
+    Raises:
+        UsageError: the target is no operator, the rule no function, or what becomes of zeros no word for that.
+    """
+    if not isinstance(target, OpOverload | OpOverloadPacket):
+        raise UsageError(f"axis rule for {target!r}, which is no operator", hint="give  torch.ops.NAMESPACE.NAME")
+    if not callable(state):
+        raise UsageError(f"the axis rule for {target} is {state!r}", hint="give a function that takes an Op")
+    if zeros not in ZEROS:
+        raise UsageError(f"the axis rule for {target} says zeros={zeros!r}", hint=suggestion(str(zeros), ZEROS))
+    return Rule(state, zeros)

@@ -1,0 +1,83 @@
+"""What flows into the weights of a graph, and the gradients of its weights, measured on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.op import CONTRACT, Axis
+from fxcompress.analysis.observe import observe
+from fxcompress.capturing import Inputs, as_inputs
+from fxcompress.contract import TrainingData
+from fxcompress.graph.tensors import named_tensors
+
+
+@dataclass
+class Observed:
+    """What was seen of one axis that a stored weight contracts.
+
+    Attributes:
+        axis: the axis, of what is computed.
+        magnitude: [positions] mean absolute value.
+        squares: [positions] mean square.
+    """
+
+    axis: Axis
+    magnitude: torch.Tensor
+    squares: torch.Tensor
+
+
+def observe_consumers(module: GraphModule, axes: Axes, batches: Iterable[Inputs]) -> dict[int, Observed]:
+    """Run the calibration batches; return by the id of each contracted axis of a stored weight what flows into it."""
+    sites = _sites(axes)
+    sums: dict[int, Observed] = {}
+    counts: dict[int, int] = {}
+
+    def look(node: Node, value: Any, seconds: float) -> None:
+        for given, weight in sites.get(node, ()):
+            tensor = (value[given.value.index] if isinstance(value, list | tuple) else value).detach()
+            rows = tensor.movedim(given.dim, 0).reshape(given.size, -1).double()
+            seen = sums.setdefault(id(weight), Observed(given, torch.zeros(given.size), torch.zeros(given.size)))
+            seen.magnitude = seen.magnitude.to(rows) + rows.abs().sum(1)
+            seen.squares = seen.squares.to(rows) + rows.square().sum(1)
+            counts[id(weight)] = counts.get(id(weight), 0) + rows.shape[1]
+
+    for batch in batches:
+        observe(module, batch, look)
+    for key, seen in sums.items():
+        seen.magnitude, seen.squares = seen.magnitude / counts[key], seen.squares / counts[key]
+    return sums
+
+
+def _sites(axes: Axes) -> dict[Node, list[tuple[Axis, Axis]]]:
+    """Return for every node the axes of its outputs that a stored weight contracts, each with that of the weight."""
+    found: dict[Node, list[tuple[Axis, Axis]]] = {}
+    for role in (role for roles in axes.roles.values() for role in roles if role.kind == CONTRACT):
+        for given, weight in (role.axes, role.axes[::-1]):
+            if weight.value.node.op == "get_attr" and given.value.node.op != "get_attr":
+                found.setdefault(given.value.node, []).append((given, weight))
+    return found
+
+
+def gradients_of(module: GraphModule, data: TrainingData, batches: int) -> dict[str, torch.Tensor]:
+    """Return by name the gradients of the loss, summed over the first training batches, in evaluation mode."""
+    parameters = {path: one for path, one in named_tensors(module) if isinstance(one, torch.nn.Parameter)}
+    floating = [one for one in parameters.values() if one.is_floating_point()]
+    wanted = [one.requires_grad for one in floating]
+    for one in floating:
+        one.requires_grad_(True)
+    sums: list[torch.Tensor | None] = [None] * len(floating)
+    for _, (inputs, targets) in zip(range(batches), data.batches, strict=False):
+        given = as_inputs(inputs)
+        loss = data.loss(module(*given.args, **given.kwargs), targets)
+        found = torch.autograd.grad(loss, floating, allow_unused=True)
+        sums = [new if old is None else old if new is None else old + new for old, new in zip(sums, found, strict=True)]
+    for one, flag in zip(floating, wanted, strict=True):
+        one.requires_grad_(flag)
+    by_tensor = {id(one): gradient for one, gradient in zip(floating, sums, strict=True)}
+    return {path: found for path, one in parameters.items() if (found := by_tensor.get(id(one))) is not None}

@@ -1,0 +1,136 @@
+"""How many slots of each group stay: by a share of each, by a ranking over all, or until a budget is met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import floor, prod
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxcompress.analysis.axes.groups import Group, Left
+from fxcompress.analysis.axes.terms import factors
+
+Scores = NDArray[np.float64]
+LOCAL, GLOBAL, ISOMORPHIC = "local", "global", "isomorphic"
+_HALVINGS = 24
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """One group with the scores of its slots.
+
+    Attributes:
+        scores: [slots], the least important smallest.
+        ratio: the share to remove where it is fixed for this group, None where the pass's option says it.
+        family: groups of one family are alike, so that their scores compare.
+        original: slots of the group before the first of several steps: shares are of these.
+    """
+
+    group: Group
+    scores: Scores
+    ratio: float | None
+    family: str
+    original: int
+
+    def beyond(self, share: float) -> float:
+        """Return how many slots are still to go where `share` of the original ones goes."""
+        return max(0.0, self.group.size - self.original * (1 - share))
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What may be left of a group: multiples of `round_to` where it is large enough, `least` at least."""
+
+    round_to: int = 1
+    least: int = 1
+
+    def count(self, group: Group, wanted: float) -> int:
+        """Return the number of slots nearest to `wanted` that may be left."""
+        step = self.step(group)
+        rounded = floor(wanted / step + 0.5) * step
+        return int(min(group.size, max(rounded, step, self.least)))
+
+    def step(self, group: Group) -> int:
+        """Return of how many slots the rest is a multiple: so many that the narrowest axis is one of `round_to`."""
+        widths = [prod(one.size for one in factors(carrier.axis.term)) for carrier in group.carriers]
+        inner = min(widths) // group.size if min(widths) % group.size == 0 else 1
+        step = self.round_to // np.gcd(self.round_to, inner)
+        return int(step) if group.size >= 2 * step else 1
+
+
+def by_ratio(ranked: Sequence[Ranked], share: float, scope: str, limits: Limits) -> dict[int, int]:
+    """Return how many slots of each group stay where `share` of all slots goes.
+
+    Args:
+        scope: "local" takes the share of each group; "global" and "isomorphic" take the lowest of all scores, which
+            are first divided by their mean in the group, or in all groups of one family.
+    """
+    removed = _removed(ranked, share, scope)
+    counts = {}
+    for one, gone in zip(ranked, removed, strict=True):
+        gone = gone if one.ratio is None else one.beyond(one.ratio)
+        counts[id(one.group.leaf)] = limits.count(one.group, one.group.size - gone)
+    return counts
+
+
+def _removed(ranked: Sequence[Ranked], share: float, scope: str) -> list[float]:
+    if scope == LOCAL or not ranked:
+        return [one.beyond(share) for one in ranked]
+    scores = _comparable(ranked, scope)
+    together = np.sort(np.concatenate(scores))
+    whole = sum(one.original for one in ranked)
+    place = max(0, round(share * whole - (whole - len(together))))
+    if place == 0:
+        return [0.0] * len(ranked)
+    return [float((row <= together[place - 1]).sum()) for row in scores]
+
+
+def _comparable(ranked: Sequence[Ranked], scope: str) -> list[Scores]:
+    """Return the scores of every group divided by their mean, in the group or in its family."""
+    sums: dict[str, list[float]] = {}
+    keys = [one.family if scope == ISOMORPHIC else one.group.name for one in ranked]
+    for key, one in zip(keys, ranked, strict=True):
+        row = sums.setdefault(key, [0.0, 0.0])
+        row[0] += float(one.scores.sum())
+        row[1] += len(one.scores)
+    return [one.scores / max(sums[key][0] / sums[key][1], 1e-300) for key, one in zip(keys, ranked, strict=True)]
+
+
+def to_budget(
+    ranked: Sequence[Ranked], scope: str, limits: Limits, cost: Callable[[Left], float], budget: float
+) -> dict[int, int] | None:
+    """Return the counts of the smallest share whose cost is within `budget`; None where no share is."""
+    low, high = 0.0, 1.0
+    best = by_ratio(ranked, high, scope, limits)
+    if cost(Left(best)) > budget:
+        return None
+    for _ in range(_HALVINGS):
+        middle = (low + high) / 2
+        counts = by_ratio(ranked, middle, scope, limits)
+        if cost(Left(counts)) > budget:
+            low = middle
+        else:
+            high, best = middle, counts
+    return best
+
+
+def below(ranked: Sequence[Ranked], threshold: float, limits: Limits) -> dict[int, int]:
+    """Return how many slots of each group stay where all whose score is below `threshold` go."""
+    return {
+        id(one.group.leaf): min(one.group.size, max(limits.least, int((one.scores >= threshold).sum())))
+        for one in ranked
+    }
+
+
+def keep_best(ranked: Sequence[Ranked], counts: Mapping[int, int]) -> dict[int, NDArray[np.bool_]]:
+    """Return for every group that loses slots which stay: those of the highest scores, of equal ones the first."""
+    masks = {}
+    for one in ranked:
+        count = counts[id(one.group.leaf)]
+        if count < one.group.size:
+            mask = np.zeros(one.group.size, bool)
+            mask[np.argsort(-one.scores, kind="stable")[:count]] = True
+            masks[id(one.group.leaf)] = mask
+    return masks

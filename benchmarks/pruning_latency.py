@@ -71,7 +71,7 @@ def pruned(name: str, image: torch.Tensor, options: argparse.Namespace) -> dict[
     captured = fxc.capture(models.get_model(name, weights=None).eval(), (image,))
     found: dict[str, torch.nn.Module] = {DENSE: captured.module}
     for multiple in options.round_to:
-        text = f"prune{{macs={options.share} importance=l2 scope={options.scope} round_to={multiple}}}"
+        text = f"prune{{macs={options.share} importance=group-norm scope={options.scope} round_to={multiple}}}"
         found[str(multiple)] = fxc.compress(captured, None, text).module
         progress(f"{name} {text}")
     return found

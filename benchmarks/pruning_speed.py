@@ -2,8 +2,8 @@
 
     python benchmarks/pruning_speed.py --json benchmarks/results/pruning_speed.json
 
-Architectures of torchvision with random weights, one image of 224x224, half of the channels by the l2 norm of each
-group. `pass` is our analysis and rewrite of a graph that was captured before, `peer` the constructor and `step()` of
+Architectures of torchvision with random weights, one image of 224x224, half of the channels by the l2 norm over all that
+goes with them. `pass` is our analysis and rewrite of a graph that was captured before, `peer` the constructor and `step()` of
 Torch-Pruning, which traces the model itself; `with capture` adds our capture, and `whole call` is `fxc.compress` as
 users call it, with every verification and the diff. Then encoders of 12 to 96 layers: seconds and peak memory (of
 Python and numpy) a layer.
@@ -34,7 +34,7 @@ import fxcompress as fxc
 
 MODELS = ("resnet50", "densenet121", "mobilenet_v3_large", "convnext_tiny", "efficientnet_v2_s")
 DEPTHS = (12, 24, 48, 96)
-PIPELINE = "prune{ratio=0.5 importance=l2 round_to=1}"
+PIPELINE = "prune{ratio=0.5 importance=group-norm round_to=1}"
 
 
 def main() -> int:

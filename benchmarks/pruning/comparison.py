@@ -50,7 +50,7 @@ def compare(subject: Subject, plan: Plan, seed: int) -> Iterator[Row]:
             common = {"subject": subject.name, "scope": scope, "share": share, "seed": seed}
             peer = pruned_copy(subject.network, subject.image, ratios[share], subject.head, scope)
             row = measured(peer, subject, plan, seed)
-            yield {**common, "tool": PEER, "importance": "l2", "ratio": ratios[share], **row}
+            yield {**common, "tool": PEER, "importance": "MagnitudeImportance(p=2)", "ratio": ratios[share], **row}
             for importance in plan.importances:
                 ours = OurSide(subject, captured, scope, importance, row["macs"])
                 yield {**common, "tool": OURS, "importance": importance, **ours.row(plan, seed)}

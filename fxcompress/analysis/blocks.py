@@ -207,8 +207,10 @@ def without_nesting(branches: Sequence[Block]) -> list[Block]:
     parents, children = nesting(branches)
     frames: set[Block] = set()
     for branch in sorted(branches, key=lambda one: len(one.nodes)):
-        rows = {calls_of(child) for child in children[branch]}
-        if len(rows) < len(children[branch]) or frames.intersection(children[branch]):
+        inner = children[branch]
+        alike = len({calls_of(child) for child in inner}) < len(inner)
+        # A part of a sum is no branch where the terms in it are.
+        if alike or frames.intersection(inner) or any(child.exit is branch.exit for child in inner):
             frames.add(branch)
     # From the outside in: a child of a branch that counts, or that went with one, does not.
     counted: list[Block] = []

@@ -12,13 +12,14 @@ from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.mask import Mask
+from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 
 
 @hookimpl
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
-    for cls in (Clip, DropBlocks, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Prune, Quantize):
+    for cls in (Clip, DropBlocks, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Merge, Prune, Quantize):
         register(cls)
 
 

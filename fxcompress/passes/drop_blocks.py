@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -65,9 +65,7 @@ class DropBlocks(Pass):
         candidates = self._candidates(module, context, blocks)
         count = self._count(len(candidates), context)
         importance = self._importance(module, context, candidates) if 0 < count < len(candidates) else {}
-        # Of equals the last goes: the sort keeps their order.
-        ranked = sorted(candidates[::-1], key=lambda block: importance.get(block, 0.0))
-        chosen = set(ranked[:count])
+        chosen = set(least(candidates, importance)[:count])
         dropped = [block for block in blocks.found if block in chosen]
         sizes = dict(module.named_parameters())
         tensors = remove(module, dropped)
@@ -125,6 +123,12 @@ class DropBlocks(Pass):
             context.note(f"{place}: left alone, {why}")
 
 
+def least(blocks: Sequence[Block], importance: Mapping[Block, float]) -> list[Block]:
+    """Return `blocks` by rising importance, of equals the last first."""
+    places = {block: place for place, block in enumerate(blocks)}
+    return sorted(blocks, key=lambda block: (importance.get(block, 0.0), -places[block]))
+
+
 def labels(blocks: Sequence[Block]) -> dict[Block, str]:
     """Return a name for every block: its scope, with the node at its end where several have that scope."""
     times = Counter(block.scope for block in blocks)
@@ -153,7 +157,7 @@ def no_such_block(module: GraphModule, pattern: str, blocks: Blocks, level: str)
 
 
 def remove(module: GraphModule, blocks: Sequence[Block]) -> list[str]:
-    """Remove `blocks`, in the order of the graph, with what nothing reads then; return the paths of the tensors gone."""
+    """Remove `blocks`, in the order of the graph, with what nothing reads then; return the paths of tensors gone."""
     read = {str(node.target) for node in module.graph.find_nodes(op="get_attr")}
     replaced: dict[Node, Node] = {}
     for block in blocks:

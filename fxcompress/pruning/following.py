@@ -10,9 +10,9 @@ import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, RMS_NORMALISED, Axis, Value
+from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, RMS_NORMALISED, TAPPED, Axis, Value
 from fxcompress.analysis.axes.terms import Term, leaves
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
 from fxcompress.pruning.positions import positions_of
 from fxcompress.pruning.signatures import UNIFORM, Block, Signature, alike, rows_of
@@ -20,6 +20,7 @@ from fxcompress.pruning.slotwise import PRODUCTS, Given, draws, keeps_stored, op
 
 aten = torch.ops.aten
 _FILLS = (aten.zeros, aten.ones, aten.full, aten.new_zeros, aten.new_ones, aten.new_full, aten.expand, aten.expand_as)
+_VERBS = {NORMALISED: "normalises over", RMS_NORMALISED: "normalises over", TAPPED: "returns"}
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def touching(axes: Axes) -> dict[int, list[Node]]:
     found: dict[int, list[Node]] = {}
     for node in axes.roles:
         some: set[int] = set()
-        for value in (*_inputs(axes, node), *axes.values[node]):
+        for value in (*_inputs(axes, node), *axes.values.get(node, ())):
             if value is not None:
                 if id(value) not in carried:
                     carried[id(value)] = {id(one) for axis in value.axes if axis.size > 1 for one in leaves(axis.term)}
@@ -101,7 +102,7 @@ class _Walk(Given):
 
     def _stored(self, value: Value) -> Signature:
         path, axis = str(value.node.target), self.axis(value)
-        assert value.node.op == "get_attr" and axis is not None, f"{value} comes from nowhere"
+        assert axis is not None
         block = Block(lambda: self.rows(path, axis))
         if attribute(self.axes.module, path).is_floating_point():
             return Signature((block,), (), stored=path)
@@ -114,7 +115,7 @@ class _Walk(Given):
 
     def call(self, node: Node) -> str | None:
         """Note what `node` does with the slots, or return why it keeps them apart."""
-        made = [value for value in self.axes.values[node] if value is not None and self.axis(value) is not None]
+        made = [one for one in self.axes.values.get(node, ()) if one is not None and self.axis(one) is not None]
         why = self._role(node) or self._twice([*(self.axes.value(one) for one in node.all_input_nodes), *made])
         if why is not None:
             return why
@@ -145,8 +146,7 @@ class _Walk(Given):
     def _role(self, node: Node) -> str | None:
         for role in self.axes.roles[node]:
             if role.kind != CONTRACT and self._in(role.term):
-                verb = "normalises" if role.kind in (NORMALISED, RMS_NORMALISED) else "adds up"
-                return f"%{node.name} {verb} over them"
+                return f"%{node.name} {_VERBS.get(role.kind, 'adds up over')} them"
         return None
 
     def _twice(self, values: Iterable[Value | None]) -> str | None:

@@ -12,6 +12,7 @@ from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.graph.tensors import is_persistent, named_tensors, put_tensor
 from fxcompress.pruning.constants import rewrite_constants
 from fxcompress.pruning.corrections import correct
+from fxcompress.pruning.taps import give_back
 
 Plan = dict[str, dict[int, list[int]]]
 
@@ -25,7 +26,9 @@ def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
     Returns:
         {name: {dim: positions that stay}} of every tensor that lost some, tied ones under all their names.
     """
-    for node in list(module.graph.nodes):
+    nodes = list(module.graph.nodes)
+    give_back(module, axes, kept)
+    for node in nodes:
         if node in axes.values:
             node.meta["predicted"] = tuple(_sizes(value, kept) for value in axes.values[node])
             if node.op == "call_function":

@@ -37,7 +37,9 @@ _FIRST = {aten.addmm: 1, aten.baddbmm: 1, aten.addmv: 1}
 
 # What only moves numbers: a map of them stays one, a view of a stored tensor is that tensor still.
 _MOVES = (
-    *packets("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze"),
+    *packets(
+        "view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten", "squeeze", "unsqueeze"
+    ),
     *packets("permute", "transpose", "t", "numpy_T", "mT", "movedim", "contiguous", "clone", "alias", "detach"),
     *packets("slice", "narrow", "select", "split", "split_with_sizes", "chunk", "tensor_split", "unbind", "dropout"),
 )
@@ -51,7 +53,6 @@ _HOMOGENEOUS = (
     *packets("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "expand", "expand_as", "repeat", "roll", "flip"),
     *packets("to", "_to_copy", "type_as", "index", "index_select", "feature_dropout", "alpha_dropout"),
 )
-_SIDE_BY_SIDE = packets("cat", "concat", "stack", "maximum", "minimum", "add", "sub")
 
 
 class Given(Protocol):
@@ -122,8 +123,13 @@ def _pad(given: Given, node: Node) -> Signature | None:
     return None if argument(node, "value") else given.of(node.args[0]).alone()
 
 
-def _side_by_side(given: Given, node: Node) -> Signature | None:
-    parts = node.args[0] if isinstance(node.args[0], list | tuple) else node.args[:2]
+def _side_by_side(given: Given, node: Node) -> Signature:
+    """What lies beside the slots in their own axis is none of theirs."""
+    return together(given.of(one) for one in node.all_input_nodes if given.carried(one) is not None)
+
+
+def _sum(given: Given, node: Node) -> Signature | None:
+    parts = node.args[:2]
     return together(map(given.of, parts)) if all(isinstance(one, Node) for one in parts) else None
 
 
@@ -133,10 +139,10 @@ def _multiply(given: Given, node: Node) -> Signature:
 
 def _divide(given: Given, node: Node) -> Signature | None:
     first, second = (given.of(one) for one in node.args[:2])
-    return times(first, alike([second])) if first.scaled and argument_free(node, "rounding_mode") else None
+    return times(first, alike([second])) if first.scaled and _left_out(node, "rounding_mode") else None
 
 
-def argument_free(node: Node, name: str) -> bool:
+def _left_out(node: Node, name: str) -> bool:
     """Whether a call has no argument `name`, or has none given for it."""
     names = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
     return name not in names or argument(node, name) is None
@@ -146,11 +152,17 @@ def _product(given: Given, node: Node) -> Signature:
     """Where the input does not have the slots, an affine map of it; else a product, slot by slot."""
     value, weight = operands(node)
     bias = added(node)
-    if is_call(node, *LAYERS) and given.carried(value) is None and _is_stored(given, weight):
-        if bias is None or _is_stored(given, bias):
-            return _affine(given, weight, bias).signature()
+    if given.carried(value) is None and _is_map(given, node, weight, bias):
+        return _affine(given, weight, bias).signature()
     made = times(given.of(value), given.of(weight))
     return made if bias is None else together([made, given.of(bias)])
+
+
+def _is_map(given: Given, node: Node, weight: Any, bias: Any) -> bool:
+    """Whether weight and bias of a layer are stored, with the slots in one order."""
+    if not is_call(node, *LAYERS) or not _is_stored(given, weight):
+        return False
+    return bias is None or (_is_stored(given, bias) and same_term(_axis(given, bias).term, _axis(given, weight).term))
 
 
 def _is_stored(given: Given, node: Any) -> bool:
@@ -159,10 +171,10 @@ def _is_stored(given: Given, node: Any) -> bool:
 
 def _affine(given: Given, weight: Node, bias: Node | None) -> Affine:
     rows = _stored_rows(given, weight)
-    return Affine(_term(given, weight).term, affine_rows(rows, None if bias is None else _stored_rows(given, bias)))
+    return Affine(_axis(given, weight).term, affine_rows(rows, None if bias is None else _stored_rows(given, bias)))
 
 
-def _term(given: Given, node: Node) -> Axis:
+def _axis(given: Given, node: Node) -> Axis:
     value = given.carried(node)
     axis = None if value is None else given.axis(value)
     assert axis is not None
@@ -172,7 +184,7 @@ def _term(given: Given, node: Node) -> Axis:
 def _stored_rows(given: Given, node: Node) -> torch.Tensor:
     path = given.of(node).stored
     assert path is not None
-    return given.rows(path, _term(given, node))
+    return given.rows(path, _axis(given, node))
 
 
 def _batch_norm(given: Given, node: Node) -> Signature | None:
@@ -188,7 +200,7 @@ def _batch_norm(given: Given, node: Node) -> Signature | None:
     if argument(node, "bias") is not None:
         shift = shift + _vector(given, argument(node, "bias"))
     before = given.of(argument(node, "input"))
-    if before.affine is not None and same_term(before.affine.term, _term(given, mean).term):
+    if before.affine is not None and same_term(before.affine.term, _axis(given, mean).term):
         return before.affine.then(scale, shift).signature()
     factor = Signature((), (Block(lambda: scale),))
     return together([times(before, factor), Signature((Block(lambda: shift),), ())])
@@ -201,7 +213,7 @@ def _vector(given: Given, node: Node) -> torch.Tensor:
 
 def _attention(given: Given, node: Node) -> Signature | None:
     """Linear in the values, where only they have the slots."""
-    others = [one for one in node.all_input_nodes if one is not argument(node, "value")]
+    others = (argument(node, name) for name in ("query", "key", "attn_mask"))
     if any(given.carried(one) is not None for one in others):
         return None
     return given.of(argument(node, "value")).alone()
@@ -210,8 +222,9 @@ def _attention(given: Given, node: Node) -> Signature | None:
 _HANDLERS: tuple[tuple[tuple[Any, ...], Callable[[Given, Node], Signature | None]], ...] = (
     (_MOVES, _move),
     (_HOMOGENEOUS, _homogeneous),
-    (packets("constant_pad_nd"), _pad),
-    (_SIDE_BY_SIDE, _side_by_side),
+    (packets("constant_pad_nd", "pad"), _pad),
+    (packets("cat", "concat", "stack"), _side_by_side),
+    (packets("add", "sub", "maximum", "minimum"), _sum),
     (packets("mul"), _multiply),
     (packets("div"), _divide),
     (PRODUCTS, _product),

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.axes.op import Axis, Link, Op, Pin, Role, Value
+from fxcompress.analysis.axes.op import TAPPED, Axis, Link, Op, Pin, Role, Value
 from fxcompress.analysis.axes.rules import POINTWISE, TABLE, Rule
 from fxcompress.analysis.axes.rules.pointwise import pointwise
 from fxcompress.analysis.axes.sizes import Sizes, is_dynamic
@@ -69,11 +69,11 @@ def analyse(module: GraphModule, rules: Mapping[Any, Rule] | None = None) -> Axe
         elif node.target is operator.getitem and node.args[0] in axes.values:
             axes.values[node] = _item(axes, node)
         elif node.op == "output":
-            _pin_all(axes, node, "is a result of the model")
+            _results(axes, node)
         else:
             axes.values[node] = _values(node, sizes)
             if node.op == "placeholder":
-                _pin_all(axes, node, "is an input of the model", own=True)
+                _pin_all(axes.values[node], node, "is an input of the model")
             else:
                 _state(axes, node, rules or {})
     for axis in axes.axes():
@@ -106,11 +106,24 @@ def _values(node: Node, sizes: Sizes) -> tuple[Value | None, ...]:
     )
 
 
-def _pin_all(axes: Axes, node: Node, why: str, *, own: bool = False) -> None:
-    rows = [axes.values[node]] if own else [axes.values.get(one, ()) for one in node.all_input_nodes]
-    for axis in (axis for row in rows for value in row if value is not None for axis in value.axes):
+def _pin_all(values: Iterable[Value | None], node: Node, why: str) -> None:
+    for axis in (axis for value in values if value is not None for axis in value.axes):
         if axis.size != 1:
             pin(axis.term, Pin(why, node, axis))
+
+
+def _results(axes: Axes, node: Node) -> None:
+    """Pin what the model returns. What it also goes on with is tapped: removed slots are returned as zeros."""
+    axes.roles[node] = []
+    for source in node.all_input_nodes:
+        values = axes.values.get(source, ())
+        if source.op == "call_function" and len(source.users) > 1:
+            for axis in (axis for value in values if value is not None for axis in value.axes if axis.size > 1):
+                if is_dynamic(axis.size):
+                    pin(axis.term, Pin("is a result of the model", node, axis))
+                axes.roles[node].append(Role(TAPPED, node, (axis,), axis.term))
+        else:
+            _pin_all(values, node, "is a result of the model")
 
 
 def _state(axes: Axes, node: Node, rules: Mapping[Any, Rule]) -> None:
@@ -133,8 +146,9 @@ def _state(axes: Axes, node: Node, rules: Mapping[Any, Rule]) -> None:
 def rule_of(node: Node, rules: Mapping[Any, Rule]) -> Rule | None:
     """Return the rule of a call: one of `rules`, of the table, or that of pointwise calls; None where there is none."""
     packet = getattr(node.target, "overloadpacket", None)
+    name = node.target._schema.name if isinstance(node.target, torch._ops.OpOverload) else None
     for table in (rules, TABLE):
-        for target in (node.target, packet):
+        for target in (node.target, packet, name):
             if target in table:
                 return table[target]
     return _POINTWISE if torch.Tag.pointwise in getattr(node.target, "tags", ()) else None

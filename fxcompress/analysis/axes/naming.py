@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.op import Axis, Pin, Value
-from fxcompress.analysis.axes.sizes import is_dynamic
-from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, leaves, summands
+from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, summands
 from fxcompress.errors import UsageError
 from fxcompress.text import listing, suggestion
 
@@ -41,14 +42,15 @@ def said(pin: object) -> str:
     return f"{subject}{colon} {pin.text}"
 
 
-def factors_text(term: Term) -> str:
-    """Return what a term is made of, `(8 + 8) * 16`, factors major to minor; `n` for a dynamic size."""
+def factors_text(term: Term, places: Mapping[int, int]) -> str:
+    """Return what a term is made of, factors major to minor: `.0 * .1 + .0 * .2` for the leaves with these places."""
     term = find(term)
-    if len(leaves(term)) == 1 and not term.parts:
-        return "n" if is_dynamic(term.size) else f"{term.size:,}"
+    if id(term) in places:
+        return f".{places[id(term)]}"
     if term.kind == PRODUCT:
-        return " * ".join(f"({text})" if " + " in text else text for text in map(factors_text, factors(term)))
-    return " + ".join(map(factors_text, summands(term)))
+        texts = [factors_text(factor, places) for factor in factors(term)]
+        return " * ".join(f"({text})" if " + " in text else text for text in texts)
+    return " + ".join(factors_text(part, places) for part in summands(term))
 
 
 def axes_named(axes: Axes, query: str) -> list[Axis]:

@@ -15,6 +15,7 @@ from fxcompress.graph.nodes import argument
 
 EQUAL, VIEW, CAT, SLICE, GATHER, CONTRACT = "equal", "view", "cat", "slice", "gather", "contract"
 SUMMED, AVERAGED, NORMALISED, RMS_NORMALISED = "summed", "averaged", "normalised", "rms-normalised"
+TAPPED = "tapped"
 
 
 class Axis:
@@ -73,7 +74,7 @@ class Role:
     """What a call does with slots that it does not hand on: contracts those of two axes, or reduces those of one.
 
     Attributes:
-        kind: CONTRACT, SUMMED, AVERAGED, NORMALISED or RMS_NORMALISED.
+        kind: CONTRACT, SUMMED, AVERAGED, NORMALISED or RMS_NORMALISED; TAPPED where the model also returns them.
         axes: where the slots stand in what the call takes.
         term: the slots; all of the first axis, or one factor of it.
     """

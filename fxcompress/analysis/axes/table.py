@@ -79,7 +79,8 @@ class GroupTable:
 
     def text(self, most: int = ROWS) -> str:
         """Return the table: of groups alike but for numbers in their paths one row, and `most` rows."""
-        parts = [self._free_text(most), self._pinned_text(), *map(_unknown_text, self.unknown.items())]
+        unknown = "\n".join(map(_unknown_text, self.unknown.items()))
+        parts = [self._free_text(most), self._pinned_text(), unknown]
         return "\n\n".join(part for part in parts if part)
 
     def _free_text(self, most: int) -> str:

@@ -28,7 +28,7 @@ class Term:
         pin: why no slot of it may be removed, None where slots may. A reason is what the caller hands to `pin`.
     """
 
-    __slots__ = ("size", "kind", "parts", "pin", "same")
+    __slots__ = ("kind", "parts", "pin", "same", "size")
 
     def __init__(self, size: int, kind: str = LEAF, parts: Sequence[Term] = (), pin: object = None) -> None:
         self.size = size

@@ -91,7 +91,7 @@ class Why:
 
     Attributes:
         slots: the entries.
-        made_of: of every dim that is no single row of slots its factors and pieces: `(1 + 1 + 1) * 3 * 32`.
+        made_of: of every dim that is no single row of slots its factors and pieces: `.0 * .1 + .0 * .2`.
     """
 
     query: str
@@ -99,7 +99,7 @@ class Why:
     made_of: Mapping[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        lines = [f"{axis} is made of {text}" for axis, text in self.made_of.items()]
+        lines = [f"{axis} is {text}" for axis, text in self.made_of.items()]
         return "\n".join((*lines, *map(str, self.slots))) or f"{self.query}: a single number, which has no axes"
 
     def to_dict(self) -> dict[str, Any]:
@@ -108,7 +108,7 @@ class Why:
 
 
 def _way(axis: str, steps: tuple[Step, ...]) -> Iterator[str]:
-    """Yield a line for each axis on the way, with the call that ties it to the one above; of many the first and last."""
+    """Yield a line for each axis on the way, with the call that ties it to the one above; of many some."""
     if not steps:
         return
     rows = [(axis, "", "", ""), *((step.axis, f"%{step.node}", step.how, step.module) for step in steps)]
@@ -134,7 +134,7 @@ def why(axes: Axes, query: str) -> Why:
     for axis in axes_named(axes, query):
         several = leaves(axis.term)
         if find(axis.term).parts:
-            made_of[axis_name(axis)] = factors_text(axis.term)
+            made_of[axis_name(axis)] = factors_text(axis.term, {id(one): place for place, one in enumerate(several)})
         for place, leaf in enumerate(several):
             own = axis_name(axis) if len(several) == 1 else f"{axis_name(axis)}.{place}"
             found.append(_slots(axes, own, axis, leaf, groups.get(id(leaf)), missed.get(id(leaf))))

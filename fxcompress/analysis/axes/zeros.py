@@ -16,13 +16,15 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, Pin, Role, Value
+from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, TAPPED, Pin, Role, Value
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
-from fxcompress.graph.nodes import argument
+from fxcompress.graph.nodes import argument, is_call
 
 ZERO, FINITE, UNSAFE = 0, 1, 2
 States = dict[int, int]
+# Arguments that say where, or in which form, values of another go: no value of their own comes out.
+PLACES = ("indices", "index", "grid", "random_samples", "other")
 
 
 def inexact(axes: Axes) -> dict[int, Pin]:
@@ -47,6 +49,8 @@ class _Following:
                 self.states[id(row[0])] = {id(one): ZERO for one in self._free(row[0])}
             elif node in axes.zeros:
                 self._call(node, [value for value in row if value is not None], axes.roles[node])
+        for role in (role for roles in axes.roles.values() for role in roles if role.kind == TAPPED):
+            self._check(role)
 
     def _free(self, value: Value) -> list[Term]:
         """Return the leaves of a value that are not pinned."""
@@ -90,7 +94,8 @@ class _Following:
             elif UNSAFE in states:
                 why = "adds up what may be infinite where a slot is zero"
             elif ZERO not in states:
-                why = "adds up what is not zero where a slot is zero"
+                what = "returns" if role.kind == TAPPED else "adds up"
+                why = f"{what} what is not zero where a slot is zero"
             if why is not None:
                 self.found[id(one)] = Pin(why, role.node, role.axes[0])
 
@@ -103,8 +108,9 @@ class _Following:
             return _pointwise(node, tuple(given), tuple(value.dtype for value in inputs))
         if UNSAFE in given:
             return UNSAFE
-        some = [state for state in given if state is not None]
-        if zeros == KEEP and not _counts(made, inputs):
+        places = self._named(node, *PLACES)
+        some = [state for value, state in zip(inputs, given, strict=True) if state is not None and value not in places]
+        if zeros == KEEP and not _counts(made, inputs) and not _pads_with_more(node):
             return ZERO if some and set(some) == {ZERO} else FINITE
         if zeros == PRODUCT:
             return self._product(node, dict(zip(inputs, given, strict=True)))
@@ -136,13 +142,20 @@ class _Following:
     def _named(self, node: Node, *names: str) -> list[Value]:
         """Return the tensors given for the arguments `names`, those that the operator has."""
         known = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
-        found = (self.axes.value(argument(node, name)) for name in names if name in known)
+        given = [argument(node, name) for name in names if name in known]
+        row = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
+        found = (self.axes.value(one) for one in row if isinstance(one, Node))
         return [value for value in found if value is not None]
 
 
 def _counts(made: Value, inputs: list[Value]) -> bool:
     """Whether a call gives numbers of positions, as a pool does beside what it takes from there."""
     return not made.dtype.is_floating_point and any(value.dtype.is_floating_point for value in inputs)
+
+
+def _pads_with_more(node: Node) -> bool:
+    """Whether a call puts something else than zeros around what it takes."""
+    return is_call(node, torch.ops.aten.constant_pad_nd, torch.ops.aten.pad) and bool(argument(node, "value"))
 
 
 def _pointwise(node: Node, given: tuple[int | None, ...], kinds: tuple[torch.dtype, ...]) -> int:

@@ -155,12 +155,6 @@ def broadcast_to(n: Numbers) -> Call:
 
 
 @case
-def expand_as(n: Numbers) -> Call:
-    a, b, c = n.several(3)
-    return call("expand_as", T(b, 1), T(a, b, c), free="f1 fff -> fff")
-
-
-@case
 def repeat(n: Numbers) -> Call:
     a, b, c = n.several(3)
     return call("repeat", T(b, c), [a, 2, 1], free="ff -> fmf")

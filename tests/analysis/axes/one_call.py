@@ -29,8 +29,12 @@ class T:
         """Return the tensor: float64, unless it holds truth values or whole numbers below `below`."""
         if self.below:
             return torch.randint(0, self.below, self.shape)
+        if self.fill == "true":
+            return torch.ones(self.shape, dtype=torch.bool)
         if self.fill == "bool":
             return torch.rand(self.shape) < 0.5
+        if self.fill in ("complex", "float32"):
+            return torch.randn(self.shape, dtype=torch.complex128 if self.fill == "complex" else torch.float32)
         if self.fill == "positive":
             return torch.rand(self.shape, dtype=torch.float64) + 0.5
         if self.fill == "uniform":

@@ -8,6 +8,7 @@ from fxcompress.analysis.axes.op import Axis, Op, Value
 from fxcompress.analysis.axes.rules.table import LOSE, named, rule
 
 LOOKS_UP = "looks positions of this axis up by their numbers"
+WRITES = "writes to positions by their numbers"
 
 
 @rule(*named("embedding"))
@@ -66,18 +67,48 @@ def gather(op: Op) -> None:
     given, chosen, out = op.tensors()[0], op.tensors()[-1], op.output
     dim = op.argument("dim") % len(given.axes)
     for one, other, result in zip(given.axes, chosen.axes, out.axes, strict=True):
-        op.equal(other, result)
-        if one.dim == dim or one.size != other.size:
-            op.pin((one, other), LOOKS_UP)
+        if one.dim == dim:
+            op.pin(one, LOOKS_UP)
+            op.equal(other, result)
+        elif {one.size, other.size} <= {1, result.size}:
+            op.equal(one, other, result)
+        else:
+            op.pin((one, other, result), LOOKS_UP)
+
+
+@rule(*named("index_put", "_unsafe_index_put", "_index_put_impl"), zeros=LOSE)
+def index_put(op: Op) -> None:
+    """`x[:, i] = values`: the axes of `x` that are not indexed are those of the values."""
+    given, values, out = op.given("self"), op.given("values"), op.output
+    indices = op.inputs("indices")
+    some = [one for one in indices if one is not None]
+    op.broadcast(given)
+    op.pin([axis for one in some for axis in one.axes], WRITES)
+    op.pin([given.axes[place] for place, one in enumerate(indices) if one is not None], WRITES)
+    if [one is not None for one in indices] == [True] * len(some) and not any(map(_is_mask, some)):
+        rest = given.axes[len(some) :]
+        for one, other in zip(reversed(rest), reversed(values.axes), strict=False):
+            op.equal(one, other)
+        op.pin(values.axes[: len(values.axes) - len(rest)], WRITES)
+    else:
+        op.pin((*values.axes, *out.axes), WRITES)
+
+
+@rule(*named("index_add", "index_copy"))
+def index_add(op: Op) -> None:
+    given, source = op.given("self"), op.given("source")
+    op.broadcast(given)
+    for one, other in zip(given.axes, source.axes, strict=True):
+        if one.dim == op.argument("dim") % len(given.axes):
+            op.pin((one, other), WRITES)
         else:
             op.equal(one, other)
 
 
-@rule(*named("scatter", "scatter_add", "scatter_reduce", "index_put", "_index_put_impl", "index_add", "index_copy"))
-@rule(*named("index_fill", "masked_scatter", "index_reduce", "_unsafe_index_put"), zeros=LOSE)
+@rule(*named("scatter", "scatter_add", "scatter_reduce", "index_fill", "masked_scatter", "index_reduce"), zeros=LOSE)
 def scatter(op: Op) -> None:
     values = [*op.tensors(), op.output]
-    op.pin([axis for value in values for axis in value.axes], "writes to positions by their numbers")
+    op.pin([axis for value in values for axis in value.axes], WRITES)
 
 
 @rule(*named("one_hot"), zeros=LOSE)

@@ -41,7 +41,6 @@ def stack(op: Op) -> None:
 
 
 @rule(*named("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk"))
-@rule(*named("split_copy", "split_with_sizes_copy"))
 def split(op: Op) -> None:
     given, count = op.given("self"), len(op.given("self").axes)
     dim = op.argument("dim") % count

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import torch
+
 from fxcompress.analysis.axes.op import Op
-from fxcompress.analysis.axes.rules.table import KEEP, POINTWISE, named, rule
+from fxcompress.analysis.axes.rules.table import KEEP, LOSE, POINTWISE, named, rule
 
 
 @rule(
     *named("dropout", "feature_dropout", "alpha_dropout", "feature_alpha_dropout", "native_dropout", "rrelu"),
     *named("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "positive", "conj", "resolve_conj", "imag"),
-    *named("masked_fill", "where", "addcmul", "addcdiv", "lerp", "clamp", "prelu", "_prelu_kernel", "glu_backward"),
+    *named("masked_fill", "where", "addcmul", "addcdiv", "lerp", "clamp", "_prelu_kernel"),
     *named("hardswish", "hardtanh", "relu6", "mish", "selu", "celu", "elu", "leaky_relu", "log_sigmoid", "hardsigmoid"),
     *named("hardshrink", "softshrink", "threshold", "square", "float_power", "true_divide", "special_expit", "softplus"),
+    *(torch.ops.aten.max.other, torch.ops.aten.min.other),
     *named("fill", "fake_quantize_per_tensor_affine", "nan_to_num", "bernoulli", "logical_and", "real"),
     zeros=POINTWISE,
 )
@@ -22,7 +25,7 @@ def pointwise(op: Op) -> None:
                 op.broadcast(value, output)
 
 
-@rule(*named("prelu", "_prelu_kernel"), zeros=POINTWISE)
+@rule(*named("prelu"), zeros=POINTWISE)
 def prelu(op: Op) -> None:
     given, slope = op.given("self"), op.given("weight")
     op.broadcast(given)
@@ -37,7 +40,7 @@ def like_the_first(op: Op) -> None:
     op.broadcast(op.given("self"))
 
 
-@rule(*named("ones_like", "full_like", "rand_like", "randn_like"), zeros="lose")
+@rule(*named("ones_like", "full_like", "rand_like", "randn_like"), zeros=LOSE)
 def filled_like(op: Op) -> None:
     op.broadcast(op.given("self"))
 
@@ -47,7 +50,7 @@ def expand_as(op: Op) -> None:
     pointwise(op)
 
 
-@rule(*named("meshgrid"))
+@rule(*named("meshgrid"), zeros=LOSE)
 def meshgrid(op: Op) -> None:
     swapped = op.argument("indexing") == "xy" if "indexing" in str(op.node.target) else False
     for place, value in enumerate(op.inputs("tensors")):

@@ -103,6 +103,19 @@ def attention(op: Op) -> None:
                 op.equal(axis, target)
 
 
+@rule(*named("_grouped_mm"), "transformers::grouped_mm_fallback", zeros=PRODUCT)
+def grouped_product(op: Op) -> None:
+    """Rows [rows, inner] in one piece for each expert, weights [experts, inner, columns]: [rows, columns]."""
+    rows, weights, offsets = op.tensors()[:3]
+    if len(rows.axes) != 2 or len(weights.axes) != 3:
+        op.pin([axis for value in (*op.tensors(), op.output) for axis in value.axes], "has a form without a rule")
+        return
+    op.contract(rows.axes[1], weights.axes[1])
+    op.equal(weights.axes[2], op.output.axes[1])
+    op.equal(rows.axes[0], op.output.axes[0])
+    op.pin((weights.axes[0], offsets.axes[0]), "picks experts by their numbers")
+
+
 def _equal_each(op: Op, ones: tuple[Axis, ...], others: tuple[Axis, ...]) -> None:
     for one, other in zip(ones, others, strict=False):
         op.equal(one, other)

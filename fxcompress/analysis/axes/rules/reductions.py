@@ -16,13 +16,13 @@ def total(op: Op) -> None:
         op.reduce(axis, SUMMED)
 
 
-@rule(*named("mean", "nanmean"))
+@rule(*named("mean"))
 def mean(op: Op) -> None:
     for axis in _kept(op):
         op.reduce(axis, AVERAGED)
 
 
-@rule(*named("linalg_vector_norm", "norm", "frobenius_norm"))
+@rule(*named("linalg_vector_norm", "norm"))
 def norm(op: Op) -> None:
     order = op.argument("ord") if "linalg" in str(op.node.target) else op.argument("p")
     for axis in _kept(op):
@@ -32,7 +32,7 @@ def norm(op: Op) -> None:
             op.pin(axis, "takes the largest or smallest over this axis")
 
 
-@rule(*named("var", "std", "var_mean", "std_mean"))
+@rule(*named("var", "std", "var_mean", "std_mean", "nanmean"))
 def variance(op: Op) -> None:
     for axis in _kept(op):
         op.reduce(axis, NORMALISED)
@@ -53,10 +53,6 @@ def place(op: Op) -> None:
 def _kept(op: Op) -> list[Axis]:
     """State that the axes that stay are equal; return those that do not."""
     given = op.tensors()[0]
-    if len(op.tensors()) > 1:  # the larger of two tensors
-        for value in op.tensors():
-            op.broadcast(value)
-        return []
     names = {parameter.name for parameter in op.node.target._schema.arguments}  # type: ignore[union-attr]
     count = len(given.axes)
     dims = op.argument("dim") if "dim" in names else None
@@ -78,7 +74,7 @@ def softmax(op: Op) -> None:
     along(op, given.axes, op.output.axes, {op.argument("dim") % len(given.axes)}, NORMALISES)
 
 
-@rule(*named("layer_norm", "native_layer_norm"), zeros=AFFINE)
+@rule(*named("layer_norm"), zeros=AFFINE)
 def layer_norm(op: Op) -> None:
     _over_last(op, len(op.argument("normalized_shape")), NORMALISED, "weight", "bias")
 
@@ -102,10 +98,10 @@ def _broadcast_some(op: Op, value: Value | None) -> None:
         op.broadcast(value)
 
 
-@rule(*named("group_norm", "native_group_norm"), zeros=AFFINE)
+@rule(*named("group_norm"), zeros=AFFINE)
 def group_norm(op: Op) -> None:
     given = op.given("input")
-    groups = op.argument("num_groups" if "native" not in str(op.node.target) else "group")
+    groups = op.argument("num_groups")
     inner = Term(given.axes[1].size // groups)
     op.broadcast(given)
     op.equal(given.axes[1], *(value.axes[0] for value in map(op.input, ("weight", "bias")) if value is not None))
@@ -127,7 +123,8 @@ def batch_norm(op: Op) -> None:
     stored = (op.input(name) for name in ("weight", "bias", "running_mean", "running_var"))
     op.equal(given.axes[1], *(value.axes[0] for value in stored if value is not None))
     if _measures(op):
-        for axis in given.axes[2:]:
+        each = "instance" in str(op.node.target)
+        for axis in given.axes[2:] if each else (given.axes[0], *given.axes[2:]):
             op.reduce(axis, NORMALISED)
 
 

@@ -32,7 +32,10 @@ TABLE: dict[Any, Rule] = {}
 
 
 def rule(*targets: Any, zeros: str = KEEP) -> Callable[[Statement], Statement]:
-    """Register a function as the rule of `targets`: overloads, or packets for all overloads that have no own rule."""
+    """Register a function as the rule of `targets`: overloads, or packets for all overloads that have no own rule.
+
+    An operator of a library that need not be there is named: `library::operator`.
+    """
 
     def register(statement: Statement) -> Statement:
         for target in targets:

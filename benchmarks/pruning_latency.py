@@ -2,9 +2,9 @@
 
     python benchmarks/pruning_latency.py --json benchmarks/results/pruning_latency.json
 
-ResNet-50 and MobileNetV3-large of torchvision with random weights, pruned to half the multiply-accumulates by the l2
-norm, with channel counts as they come and in multiples of eight, run with one thread and with two, in turns with the
-captured model that was not pruned.
+ResNet-50 and MobileNetV3-large of torchvision with random weights, pruned to half the multiply-accumulates, with
+channel counts as they come and in multiples of eight, run with one thread and with two, in turns with the captured
+model that was not pruned.
 
 Needs: pip install --no-deps torchvision==0.28.0
 """

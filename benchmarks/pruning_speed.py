@@ -2,11 +2,11 @@
 
     python benchmarks/pruning_speed.py --json benchmarks/results/pruning_speed.json
 
-Architectures of torchvision with random weights, one image of 224x224, half of the channels by the l2 norm over all that
-goes with them. `pass` is our analysis and rewrite of a graph that was captured before, `peer` the constructor and `step()` of
-Torch-Pruning, which traces the model itself; `with capture` adds our capture, and `whole call` is `fxc.compress` as
-users call it, with every verification and the diff. Then encoders of 12 to 96 layers: seconds and peak memory (of
-Python and numpy) a layer.
+Architectures of torchvision with random weights, one image of 224x224, half of the channels by the l2 norm over all
+that goes with them. `pass` is our analysis and rewrite of a graph that was captured before, `peer` the constructor and
+`step()` of Torch-Pruning, which traces the model itself; `with capture` adds our capture, and `whole call` is
+`fxc.compress` as users call it, with every verification and the diff. Then encoders of 12 to 96 layers: seconds and
+peak memory (of Python and numpy) a layer.
 
 Needs: pip install --no-deps torchvision==0.28.0 torch-pruning==1.6.1
 """

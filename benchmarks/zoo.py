@@ -59,25 +59,13 @@ def _options() -> argparse.Namespace:
 
 def run_all(options: argparse.Namespace) -> list[Row]:
     """Run the chosen models in processes of their own; return a row for each, with those of the JSON file."""
-    missing = missing_packages()
-    if missing:
-        sys.exit("the zoo needs packages that are not installed:\n" + "\n".join(f"  {line}" for line in missing))
-    from zoo_models import entries
-
-    known = [entry.name for entry in entries()]
-    for glob in options.names:
-        if not any(_wanted(name, [glob]) for name in known):
-            from fxcompress.text import suggestion
-
-            bare = [name.partition("/")[2] for name in known]
-            sys.exit(f"--names {glob!r} matches no model\n  hint: {suggestion(glob, bare)}")
-    names = [name for name in known if _wanted(name, options.names)]
+    names = chosen(options.names)
     rows: dict[str, Row] = {}
     if options.resume and options.json and options.json.exists():
         rows = {row["name"]: row for row in json.loads(options.json.read_text())["models"]}
     todo = [name for name in names if name not in rows]
     with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda name: _in_process(name, options.pipeline, options.timeout), todo):
+        for row in pool.map(lambda name: in_process(_command(name, options.pipeline), name, options.timeout), todo):
             rows[row["name"]] = row
             print(
                 f"{len(rows):4} {row['name']:36} {row['status']:8} {row.get('message', '')}",
@@ -87,6 +75,23 @@ def run_all(options: argparse.Namespace) -> list[Row]:
             if options.json:
                 _write(options.json, options.pipeline, list(rows.values()))
     return [rows[name] for name in rows if _wanted(name, options.names)]
+
+
+def chosen(globs: list[str]) -> list[str]:
+    """Return the names of the models that `globs` mean; end the program where packages or models are missing."""
+    missing = missing_packages()
+    if missing:
+        sys.exit("the zoo needs packages that are not installed:\n" + "\n".join(f"  {line}" for line in missing))
+    from zoo_models import entries
+
+    known = [entry.name for entry in entries()]
+    for glob in globs:
+        if not any(_wanted(name, [glob]) for name in known):
+            from fxcompress.text import suggestion
+
+            bare = [name.partition("/")[2] for name in known]
+            sys.exit(f"--names {glob!r} matches no model\n  hint: {suggestion(glob, bare)}")
+    return [name for name in known if _wanted(name, globs)]
 
 
 def _wanted(name: str, globs: list[str]) -> bool:
@@ -101,9 +106,12 @@ def missing_packages() -> list[str]:
     return [command for package, command in INSTALL.items() if importlib.util.find_spec(package) is None]
 
 
-def _in_process(name: str, pipeline: str, timeout: float) -> Row:
-    """Run one model in a process of its own, whose memory is free afterwards."""
-    command = [sys.executable, "-W", "ignore", __file__, "--one", name, "--pipeline", pipeline]
+def _command(name: str, pipeline: str) -> list[str]:
+    return [sys.executable, "-W", "ignore", __file__, "--one", name, "--pipeline", pipeline]
+
+
+def in_process(command: list[str], name: str, timeout: float) -> Row:
+    """Run one model in a process of its own, whose memory is free afterwards; it prints its row as JSON at the end."""
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
@@ -129,7 +137,7 @@ def run_one(name: str, pipeline: str) -> Row:
     model = entry.build().eval()
     row: Row = {"name": name, "library": entry.library}
     args, kwargs = entry.inputs(2)
-    want = _output(model, args, kwargs)
+    want = output_of(model, args, kwargs)
     try:
         inputs = fxcompress.Inputs(*args, **kwargs)
         start, busy = time.perf_counter(), time.process_time()
@@ -140,10 +148,10 @@ def run_one(name: str, pipeline: str) -> Row:
         module: Any = captured.module
         if pipeline:
             module = fxcompress.compress(captured, inputs, pipeline).module
-        row["error"] = relative_error(_output(module, args, kwargs), want)
+        row["error"] = relative_error(output_of(module, args, kwargs), want)
         if captured.dynamic:
             args, kwargs = entry.inputs(3)
-            row["error_other"] = relative_error(_output(module, args, kwargs), _output(model, args, kwargs))
+            row["error_other"] = relative_error(output_of(module, args, kwargs), output_of(model, args, kwargs))
     except Exception as error:
         return row | {"status": "failed", "message": f"{type(error).__name__}: {error}"[:1000]}
     largest = max(row["error"], row.get("error_other", 0.0))
@@ -151,7 +159,7 @@ def run_one(name: str, pipeline: str) -> Row:
     return row | {"status": "ok" if right else "wrong"}
 
 
-def _output(module: Any, args: Any, kwargs: Any) -> Any:
+def output_of(module: Any, args: Any, kwargs: Any) -> Any:
     import torch
 
     with torch.no_grad():
@@ -202,11 +210,18 @@ def summary(rows: list[Row]) -> str:
 
 
 def _write(path: Path, pipeline: str, rows: list[Row]) -> None:
-    """Write the results in one step, so that a file is never half written."""
+    write_whole(path, {"summary": summary(rows), "pipeline": pipeline, **environment(), "models": rows})
+
+
+def environment() -> Row:
+    """Return what a result was measured with."""
     import torch
 
-    environment = {"torch": torch.__version__, "device": "cpu", "cpu": _cpu(), "cores": os.cpu_count()}
-    content = {"summary": summary(rows), "pipeline": pipeline, **environment, "models": rows}
+    return {"torch": torch.__version__, "device": "cpu", "cpu": _cpu(), "cores": os.cpu_count()}
+
+
+def write_whole(path: Path, content: Row) -> None:
+    """Write JSON in one step, so that a file is never half written."""
     with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".json") as file:
         json.dump(content, file, indent=1)
     os.replace(file.name, path)

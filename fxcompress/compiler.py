@@ -60,6 +60,8 @@ class Result:
     def save(self, path: str | Path, *, allow: Iterable[str] = ()) -> None:
         """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing.
 
+        The plan goes with it, as `fxcompress.load(path).plan`.
+
         Args:
             path: the file to write.
             allow: further namespaces of operators, which `fxcompress.load` must then be given too.
@@ -67,7 +69,8 @@ class Result:
         Raises:
             ArtifactError: the graph calls an operator that no artifact may hold, or the file cannot be written.
         """
-        save_artifact(path, self.module, pipeline=str(self.pipeline), inputs=self.captured.inputs, allow=allow)
+        text, inputs = str(self.pipeline), self.captured.inputs
+        save_artifact(path, self.module, pipeline=text, inputs=inputs, plan=self.plan, allow=allow)
 
 
 Model = torch.nn.Module | torch.export.ExportedProgram | Captured | Artifact | Result
@@ -121,6 +124,7 @@ def compress(
     captured = captured_from(model, example_inputs, dynamic)
     original = model if isinstance(model, torch.nn.Module) else None
     resources = Resources(captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules)
+    resources = replace(resources, before=captured.module)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
         Reproducer(Path(reproduce), save_artifact) if reproduce is not None else None,

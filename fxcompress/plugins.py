@@ -193,8 +193,9 @@ class Plugins:
             rule = axis_rule(target, state, zeros)
         except UsageError as error:
             raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
-        self._axis_rules.add(str(target), rule, plugin)
-        self._targets[str(target)] = target
+        name = str(target).replace("::", ".")
+        self._axis_rules.add(name, rule, plugin)
+        self._targets[name] = target
 
 
 Installed = Mapping[str, list[EntryPoint]]

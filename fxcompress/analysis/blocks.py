@@ -9,9 +9,8 @@ from typing import Literal
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.analysis.flow import Flow, same_type, why_not
 from fxcompress.graph.nodes import argument, is_call
-from fxcompress.graph.tensors import tensor_of
-from fxcompress.graph.types import type_text
 
 aten = torch.ops.aten
 
@@ -45,54 +44,6 @@ class Branches:
 
     found: tuple[Block, ...]
     refused: dict[Node, str] = field(default_factory=dict)
-
-
-class Flow:
-    """The order of a graph, what is computed from its inputs, and the regions between two of its values."""
-
-    def __init__(self, module: GraphModule) -> None:
-        self.module = module
-        self.place = {node: place for place, node in enumerate(module.graph.nodes)}
-        self.fed: set[Node] = set()
-        for node in module.graph.nodes:
-            if node.op == "placeholder" or any(given in self.fed for given in node.all_input_nodes):
-                self.fed.add(node)
-
-    def behind(self, last: Node, first: int) -> set[Node]:
-        """Return `last` and what it is computed from, as far back as the place `first`."""
-        found: set[Node] = set()
-        waiting = [last]
-        while waiting:
-            node = waiting.pop()
-            if node not in found and self.place[node] >= first:
-                found.add(node)
-                waiting += node.all_input_nodes
-        return found
-
-    def region(self, entry: Node, last: Node) -> list[Node]:
-        """Return the nodes on any way from `entry` to `last`, this one included, in the order of the graph."""
-        found: set[Node] = {entry}
-        between = sorted(self.behind(last, self.place[entry] + 1), key=self.place.__getitem__)
-        for node in between:
-            if any(given in found for given in node.all_input_nodes):
-                found.add(node)
-        return [node for node in between if node in found]
-
-    def tensors(self, nodes: Iterable[Node]) -> list[Node]:
-        """Return the `get_attr` nodes that `nodes` read, directly or through calls that know no input."""
-        found: set[Node] = set()
-        waiting = [given for node in nodes for given in node.all_input_nodes if given not in self.fed]
-        while waiting:
-            node = waiting.pop()
-            if node not in found:
-                found.add(node)
-                waiting += node.all_input_nodes
-        return sorted((node for node in found if node.op == "get_attr"), key=self.place.__getitem__)
-
-    def has_weights(self, nodes: Iterable[Node]) -> bool:
-        """Whether `nodes` read a parameter, or a matrix: a branch without one is arithmetic, such as that of a GELU."""
-        held = (tensor_of(self.module, node) for node in self.tensors(nodes))
-        return any(isinstance(one, torch.nn.Parameter) or (one is not None and one.dim() > 1) for one in held)
 
 
 def residual_branches(module: GraphModule) -> Branches:
@@ -160,7 +111,7 @@ def branch_of(flow: Flow, add: Node, last: Node) -> Block | str | None:
     nodes = flow.region(entry, last)
     if not flow.has_weights(nodes):
         return None
-    why = why_not(nodes, {add}, whole)
+    why = why_not(entry, nodes, {add}, whole)
     if why is not None:
         return why
     return Block(add.name, "branch", entry, whole, tuple(nodes), paths(flow, nodes), (last,))
@@ -169,37 +120,6 @@ def branch_of(flow: Flow, add: Node, last: Node) -> Block | str | None:
 def paths(flow: Flow, nodes: Iterable[Node]) -> tuple[str, ...]:
     """Return the paths of the tensors that `nodes` read."""
     return tuple(dict.fromkeys(str(node.target) for node in flow.tensors(nodes)))
-
-
-def same_type(one: Node, other: Node) -> bool:
-    """Whether both give tensors of one dtype, device and shape, symbolic sizes being the same expression."""
-    left, right = one.meta.get("val"), other.meta.get("val")
-    if not (isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)):
-        return False
-    return left.device == right.device and type_text(left) == type_text(right)
-
-
-def why_not(nodes: Sequence[Node], readers: set[Node], result: Node) -> str | None:
-    """Return why `nodes` cannot go, None where they can.
-
-    Args:
-        nodes: a region, in the order of the graph.
-        readers: what reads the last of them.
-        result: the node whose place another value would take.
-    """
-    inside = set(nodes)
-    for node in nodes:
-        allowed = inside | readers if node is nodes[-1] else inside
-        stranger = next((user for user in node.users if user not in allowed), None)
-        if stranger is not None:
-            return f"%{stranger.name} reads %{node.name} inside of it"
-    writer = next((node for node in (*nodes, *result.users) if writes(node)), None)
-    return None if writer is None else f"%{writer.name} writes into what it is given"
-
-
-def writes(node: Node) -> bool:
-    """Whether `node` is a call that writes into an argument."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
 
 
 def without_nesting(branches: Sequence[Block]) -> list[Block]:

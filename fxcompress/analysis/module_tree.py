@@ -9,7 +9,8 @@ from typing import Any
 
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.blocks import Block, Flow, paths, same_type, why_not
+from fxcompress.analysis.blocks import Block, paths
+from fxcompress.analysis.flow import Flow, computed_within, reads_size, same_type, why_not
 from fxcompress.graph.tensors import tensor_of
 
 
@@ -89,17 +90,9 @@ class Modules:
         if not inside or not members or inside[0].entry in members:
             return None
         entry = inside[0].entry
-        nodes = self.reached(entry, self.calls[path])
-        ends = [node for node in nodes if any(user not in members for user in node.users)]
+        nodes = computed_within(entry, self.calls[path])
+        ends = [node for node in nodes if any(user not in members and not reads_size(user) for user in node.users)]
         return self.stretch(path, inside, entry, ends[0]) if len(ends) == 1 else None
-
-    def reached(self, entry: Node, calls: Sequence[Node]) -> list[Node]:
-        """Return those of `calls` that are computed from `entry` within them."""
-        found = {entry}
-        for node in calls:
-            if any(given in found for given in node.all_input_nodes):
-                found.add(node)
-        return [node for node in calls if node in found]
 
     def stretch(self, path: str, inside: Sequence[Block], entry: Node, end: Node) -> Block | None:
         """Return all that lies between `entry` and `end` as the block `path`, None where it cannot go as one."""
@@ -109,7 +102,7 @@ class Modules:
             return None
         if not self.passes_by(entry, end, held.difference(*(branch.nodes for branch in inside))):
             return None
-        if why_not(nodes, set(end.users), end):
+        if why_not(entry, nodes, set(end.users), end):
             return None
         lasts = tuple(last for branch in inside for last in branch.lasts)
         return Block(path, "block", entry, end, tuple(nodes), paths(self.flow, nodes), lasts)
@@ -117,7 +110,7 @@ class Modules:
     def passes_by(self, entry: Node, end: Node, between: set[Node]) -> bool:
         """Whether there is a way from `entry` to `end` through `between` on which no matrix is calculated with."""
         way = [node for node in between if not any(self.dims(source) > 1 for source in self.flow.tensors([node]))]
-        return end in self.reached(entry, sorted(way, key=self.flow.place.__getitem__))
+        return end in computed_within(entry, sorted(way, key=self.flow.place.__getitem__))
 
     def dims(self, source: Node) -> int:
         tensor = tensor_of(self.flow.module, source)

@@ -42,6 +42,7 @@ class Resources:
     original: torch.nn.Module | None = None
     axis_rules: Mapping[Any, Rule] = field(default_factory=dict)
     importances: Mapping[str, Any] = field(default_factory=dict)
+    before: GraphModule | None = None
 
 
 @dataclass

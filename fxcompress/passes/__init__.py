@@ -15,11 +15,23 @@ from fxcompress.passes.mask import Mask
 from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
+from fxcompress.passes.reconstruct import Reconstruct
 
 
 @hookimpl
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
-    for cls in (Clip, DropBlocks, EliminateDeadNodes, FoldBatchNorm, FoldConstants, Mask, Merge, Prune, Quantize):
+    for cls in (
+        Clip,
+        DropBlocks,
+        EliminateDeadNodes,
+        FoldBatchNorm,
+        FoldConstants,
+        Mask,
+        Merge,
+        Prune,
+        Quantize,
+        Reconstruct,
+    ):
         register(cls)
 
 

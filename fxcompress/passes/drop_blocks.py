@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.block_scopes import Blocks, residual_blocks
 from fxcompress.analysis.blocks import Block
+from fxcompress.analysis.flow import reads_size, same_size
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
 from fxcompress.errors import PassFailed, PipelineError
 from fxcompress.graph.tensors import drop_unused, named_tensors
@@ -101,10 +102,11 @@ class DropBlocks(Pass):
         """Return how many of `found` blocks go."""
         if self.ratio is not None:
             return round(self.ratio * found)
-        wanted = self.count if self.count is not None else (found if self.targets else 1)
-        if wanted > found:
-            context.note(f"{plural(wanted, 'block')} should go, {found} can")
-        return min(wanted, found)
+        if self.count is None:
+            return found if self.targets else min(1, found)
+        if self.count > found:
+            context.note(f"{plural(self.count, 'block')} should go, {found} can")
+        return min(self.count, found)
 
     def _importance(self, module: GraphModule, context: PassContext, blocks: Sequence[Block]) -> dict[Block, float]:
         """Return a number for each of `blocks`; the smallest go first."""
@@ -172,10 +174,23 @@ def remove(module: GraphModule, blocks: Sequence[Block]) -> list[str]:
             new = replaced[new]
         replaced[old] = in_layout_of(old, new)
         old.replace_all_uses_with(replaced[old])
-        for node in reversed(nodes):
+        for node in sorted([*nodes, *sizes_of(nodes, new)], reverse=True):
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code(lambda node: node.is_impure(impure_random=False))
     return drop_tensors(module, read)
+
+
+def sizes_of(nodes: Sequence[Node], new: Node) -> list[Node]:
+    """Let `new` give the sizes that were read of `nodes`; return the calls that read them, which nobody needs then."""
+    found = [user for node in nodes for user in node.users if reads_size(user)]
+    for size in found:
+        dim = same_size(new, size)
+        if dim is not None:
+            with size.graph.inserting_before(size):
+                other = size.graph.call_function(aten.sym_size.int, (new, dim))
+            other.meta = dict(size.meta)
+            size.replace_all_uses_with(other)
+    return found
 
 
 def in_layout_of(old: Node, new: Node) -> Node:

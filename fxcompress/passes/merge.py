@@ -13,6 +13,7 @@ from fxcompress.analysis.axes.terms import leaves
 from fxcompress.contract import Pass, PassContext, between, option, statistic
 from fxcompress.graph.shapes import propagate
 from fxcompress.pruning.following import touching
+from fxcompress.pruning.history import remember
 from fxcompress.pruning.merging import Merged, mask_without, merge_group
 from fxcompress.pruning.rewrite import remove
 from fxcompress.text import listing
@@ -47,7 +48,7 @@ class Merge(Pass):
     groups = statistic("groups that lost neurons")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
-        axes = analyse(module)
+        axes = analyse(module, context.resources.axis_rules)
         outcomes = {}
         for group, nodes in self._chosen(module, axes, context):
             outcomes[group] = merge_group(module, axes, group, nodes, self.similarity)
@@ -56,8 +57,10 @@ class Merge(Pass):
         context.record(merged=sum(map(len, lost.values())), groups=len(lost))
         tell(context, outcomes)
         kept = Kept({id(group.leaf): mask_without(group, pairs) for group, pairs in lost.items()})
-        context.details["plan"] = remove(module, axes, kept) if lost else {}
+        plan = remove(module, axes, kept) if lost else {}
+        context.details["plan"] = plan
         if lost:
+            remember(module, plan)
             propagate(module)
         return module
 

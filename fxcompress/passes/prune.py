@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import Literal
 
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.pruning.proof import prove
 from fxcompress.pruning.selection import Selection, prune_once
 from fxcompress.pruning.settings import Settings
 from fxcompress.pruning.steps import prune_in_steps
@@ -22,12 +24,13 @@ class Prune(Pass):
     and nothing is left masked: the sizes of the graph shrink.
 
     With `exact` only slots are removed for which the result is that of the model with the removed slices set to zero,
-    up to float error; the others are named in `details["inexact"]` with the layer that is in the way (norms over the
-    pruned axis, mostly), and they are pruned too without `exact`.
+    up to float error, and both are run on the example inputs to prove it. The other slots are named in
+    `details["inexact"]` with the layer that is in the way (norms over the pruned axis, mostly); without `exact` they
+    are removed too.
 
     `details`: `removed` {tensor: {dim: positions of the tensor before this pass}}, `plan` {tensor: {dim: positions that
     stay}}, `groups` one row a group (name, size, kept, carriers), `inexact`, `unknown` (operators that no rule
-    describes, whose axes stay).
+    describes, whose axes stay), `proof` the relative error of an exact removal.
     """
 
     name = "prune"
@@ -66,7 +69,10 @@ class Prune(Pass):
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         settings = Settings.of(self)
         if self.steps == 1:
+            before = copy.deepcopy(module) if self.exact else None
             outcome = prune_once(module, context, settings)
+            if before is not None:
+                context.details["proof"] = prove(before, module, outcome.removed, context.inputs)
         else:
             outcome = prune_in_steps(module, context, settings, self.steps, self.learning_rate)
         self._tell(context, outcome)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch.fx import GraphModule
@@ -24,8 +24,12 @@ from fxcompress.targets.input_types import encode_input_types
 from fxcompress.targets.json_text import dump, record, strings
 from fxcompress.targets.node_types import restore_types
 from fxcompress.targets.payloads import Payload, describe, payload_of, plain_tensor
+from fxcompress.targets.plans import decode_plan, encode_plan
 from fxcompress.targets.tensors import decode_tensors, encode_tensors
 from fxcompress.targets.tree import decode_signature, encode_signature
+
+if TYPE_CHECKING:
+    from fxcompress.pruning.rewrite import Plan
 
 _INPUT = ".input."
 
@@ -41,6 +45,8 @@ class Artifact:
         notes: what was to be said at saving, and what loading could not restore.
         versions: of `fxcompress`, `torch` and `format`, with which it was written.
         path: of the file.
+        plan: what pruning left of the captured model, for `fxcompress.apply_plan`: {name: {dim: positions that stay}},
+            `{}` where it removed nothing or none was saved.
     """
 
     module: CapturedModule
@@ -49,6 +55,7 @@ class Artifact:
     notes: tuple[str, ...]
     versions: Mapping[str, str]
     path: Path
+    plan: Plan = field(default_factory=dict)
 
     @property
     def captured(self) -> Captured:
@@ -71,11 +78,12 @@ def save_artifact(
     pipeline: str = "",
     inputs: Inputs | None = None,
     notes: Iterable[str] = (),
+    plan: Plan | None = None,
     allow: Iterable[str] = (),
 ) -> None:
     """Save `module` to the file `path`, which is there whole afterwards or as it was before.
 
-    The same module, pipeline, inputs and notes give the same bytes, under the same versions of fxcompress and PyTorch.
+    The same module, pipeline, inputs, notes and plan give the same bytes, under the same versions of fxcompress and PyTorch.
 
     Args:
         path: by custom with the suffix `.fxc`.
@@ -83,6 +91,7 @@ def save_artifact(
         pipeline: the text of the pipeline that made it.
         inputs: example inputs to store beside it, so that it can be verified and compressed further later.
         notes: lines to store.
+        plan: which positions of the captured model's tensors stay: {name: {dim: positions}}.
         allow: ops of other libraries that the graph calls, `torchvision.nms` or `torchvision`; loading needs them too.
 
     Raises:
@@ -93,6 +102,8 @@ def save_artifact(
         raise ArtifactError(f"a {type(module).__name__} holds no graph", hint="capture it: fxc.capture(model, inputs)")
     notes = dict.fromkeys([*module.meta.get("notes", ()), *notes])
     prepared = _prepare(module, pipeline, inputs, tuple(notes), extra)
+    if plan:
+        prepared.document["plan"] = encode_plan(plan)
     payloads = [payload_of(name, tensor) for name, tensor in prepared.stored.items()]
     header = prepared.header(payloads)
     # A file that could not be loaded is not written at all.
@@ -168,12 +179,13 @@ def load_artifact(path: str | os.PathLike[str], *, allow: Iterable[str] = ()) ->
     """
     try:
         content = container.read(_path(path))
-        document = record(content.document, "the document", _DOCUMENT)
+        document = record(content.document, "the document", _DOCUMENT, {"plan": dict})
+        plan = decode_plan(document["plan"]) if "plan" in document else {}
         loaded = _assemble(document, content.tensors, frozenset(allow))
     except ArtifactError as error:
         raise ArtifactError(f"{path}: {error.message}", hint=error.hint or _WAY_OUT) from None
     versions = {"fxcompress": content.writer, "torch": document["torch"], "format": str(content.version)}
-    return Artifact(loaded.module, document["pipeline"], loaded.inputs, loaded.notes, versions, Path(path))
+    return Artifact(loaded.module, document["pipeline"], loaded.inputs, loaded.notes, versions, Path(path), plan)
 
 
 _WAY_OUT = "the file is damaged or was not made by fxcompress; save it again from the model"

@@ -15,6 +15,7 @@ from fxcompress.targets import load_artifact, save_artifact
 from targets.forge import pack, unpack, with_header
 
 BYTES, FIELDS = 1000, 1000
+PLAN = {"inner.weight": {0: [0, 1, 3], 1: [1, 2]}, "inner.bias": {0: [0, 1, 3]}}
 
 
 class Small(nn.Module):
@@ -35,7 +36,7 @@ def good(tmp_path_factory):
     inputs = Inputs(torch.randn(3, 4), scale=torch.tensor(2.0))
     path = tmp_path_factory.mktemp("good") / "good.fxc"
     module = capture(Small(), inputs, dynamic="none").module
-    save_artifact(path, module, pipeline="fold-bn", inputs=inputs, notes=["a note"])
+    save_artifact(path, module, pipeline="fold-bn", inputs=inputs, notes=["a note"], plan=PLAN)
     return path.read_bytes(), {name: tensor.clone() for name, tensor in module.state_dict().items()}, module.code
 
 

@@ -15,7 +15,8 @@ class RegisterAxisRule(Protocol):
         """Register a rule.
 
         Args:
-            target: the operator: `torch.ops.mine.scan` for all overloads, `torch.ops.mine.scan.default` for one.
+            target: the operator: `torch.ops.mine.scan` for all overloads, `torch.ops.mine.scan.default` for one, or the
+                name "mine::scan" where the library that brings it need not be there.
             rule: a function of an `Op`.
             zeros: what becomes of a slot that is zero in all that the call takes: KEEP, POINTWISE, PRODUCT, AFFINE or
                 LOSE. LOSE, some other finite number, claims least.

@@ -98,6 +98,7 @@ def index_put(op: Op) -> None:
 def index_add(op: Op) -> None:
     given, source = op.given("self"), op.given("source")
     op.broadcast(given)
+    op.pin(op.given("index").axes, WRITES)
     for one, other in zip(given.axes, source.axes, strict=True):
         if one.dim == op.argument("dim") % len(given.axes):
             op.pin((one, other), WRITES)

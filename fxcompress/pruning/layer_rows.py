@@ -1,0 +1,161 @@
+"""A linear or convolution as a product of matrices: its weight, and rows of what it is given and gives."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.tensors import Sources, tensor_of
+
+aten = torch.ops.aten
+CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
+TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A call that multiplies what it is given with a stored weight that nothing else reads.
+
+    Attributes:
+        node: the call: linear, a convolution, or addmm.
+        path: the name of the weight.
+    """
+
+    node: Node
+    path: str
+
+    @property
+    def source(self) -> Node:
+        """The node that gives the layer's input."""
+        found = argument(self.node, "mat1" if is_call(self.node, aten.addmm) else "input")
+        assert isinstance(found, Node)
+        return found
+
+    @property
+    def bias(self) -> Node | None:
+        found = argument(self.node, bias_name(self.node))
+        assert found is None or isinstance(found, Node)
+        return found
+
+    @property
+    def groups(self) -> int:
+        return argument(self.node, "groups") if is_call(self.node, *CONVOLUTIONS) else 1
+
+    @property
+    def input_dim(self) -> int:
+        """The axis of the weight that reads the input's channels."""
+        return 0 if is_call(self.node, aten.addmm) else 1
+
+    @property
+    def output_dim(self) -> int:
+        return 1 - self.input_dim
+
+    @property
+    def channel_axis(self) -> int:
+        """The axis of channels in what the layer gives, from behind."""
+        if is_call(self.node, *CONVOLUTIONS):
+            return 1 - int(argument(self.node, "weight").meta["val"].dim())
+        return -1
+
+    def matrix(self, weight: torch.Tensor) -> torch.Tensor:
+        """Return the weight as f64[groups, width, outputs of a group]."""
+        wide = weight.detach().double()
+        if is_call(self.node, aten.addmm):
+            return wide[None]
+        rows: torch.Tensor = wide.flatten(1).view(self.groups, wide.shape[0] // self.groups, -1)
+        return rows.mT
+
+    def stored(self, matrix: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
+        """Return a matrix as `matrix` gave it in the shape and dtype of the weight `like`."""
+        return (matrix[0] if is_call(self.node, aten.addmm) else matrix.mT).reshape(like.shape).to(like.dtype)
+
+
+def bias_name(node: Node) -> str:
+    return "self" if is_call(node, aten.addmm) else "bias"
+
+
+def layer_of(module: GraphModule, sources: Sources, node: Node) -> Layer | str | None:
+    """Return `node` as a layer that can be fitted, why it is none, or None where it is another call."""
+    if is_call(node, *TRANSPOSED):
+        return "a transposed convolution"
+    if not is_call(node, aten.linear, aten.addmm, *CONVOLUTIONS):
+        return None
+    weight = argument(node, "mat2" if is_call(node, aten.addmm) else "weight")
+    tensor = tensor_of(module, weight)
+    if tensor is None:
+        return "the weight is computed in the graph"
+    if not tensor.is_floating_point() or tensor.dim() < 2:
+        return "the weight is no matrix of floats"
+    if sources.readers(weight) != {node}:
+        return "the weight is shared"
+    if is_call(node, aten.addmm) and (argument(node, "alpha"), argument(node, "beta")) != (1, 1):
+        return "its terms are scaled"
+    bias = argument(node, bias_name(node))
+    given = tensor_of(module, bias)
+    if bias is not None and (given is None or given.dim() != 1 or not given.is_floating_point()):
+        return "its bias is no stored vector"
+    return Layer(node, str(weight.target))
+
+
+def rows_of_batch(
+    layer: Layer, given: torch.Tensor, target: torch.Tensor, kernel: torch.Size, count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return at most `count` rows of what a layer is given and should give, in the order of the batch.
+
+    Args:
+        given: what it is given: [..., channels], or [batch, channels, ...] of a convolution.
+        target: what it should give: [..., outputs], or [batch, outputs, ...].
+        kernel: the sizes of a convolution's kernel.
+
+    Returns:
+        inputs [groups, rows, width] and targets [groups, rows, outputs of a group].
+    """
+    if is_call(layer.node, *CONVOLUTIONS):
+        if given.dim() == len(kernel) + 1:
+            given, target = given[None], target[None]
+        given, target = windows(layer.node, given, kernel), target.movedim(1, -1)
+    elif given.dim() == 1:
+        given, target = given[None], target[None]
+    places = target.shape[:-1]
+    chosen = torch.unravel_index(sample(places.numel(), count, generator).to(target.device), places)
+    inputs = given[chosen].reshape(len(chosen[0]), layer.groups, -1)
+    return inputs.transpose(0, 1), target[chosen].reshape(len(chosen[0]), layer.groups, -1).transpose(0, 1)
+
+
+def sample(total: int, count: int, generator: torch.Generator) -> torch.Tensor:
+    """Return `count` of `total` numbers in order, all where there are no more."""
+    if total <= count:
+        return torch.arange(total)
+    return torch.randperm(total, generator=generator)[:count].sort().values
+
+
+def windows(node: Node, given: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
+    """Return a view [batch, places..., channels, kernel...] of what a convolution multiplies at each of its places."""
+    dims = len(kernel)
+    stride, dilation = (spread(argument(node, name), dims) for name in ("stride", "dilation"))
+    amounts = [amount for pair in reversed(padding_of(node, kernel, dilation)) for amount in pair]
+    made = torch.nn.functional.pad(given, amounts)
+    for dim in range(dims):
+        reach = dilation[dim] * (kernel[dim] - 1) + 1
+        made = made.unfold(2 + dim, reach, stride[dim])[..., :: dilation[dim]]
+    return made.movedim(1, 1 + dims)
+
+
+def padding_of(node: Node, kernel: torch.Size, dilation: list[int]) -> list[tuple[int, int]]:
+    """Return how many zeros a convolution puts before and behind each axis."""
+    padding = argument(node, "padding")
+    if padding == "valid":
+        return [(0, 0)] * len(kernel)
+    if padding == "same":
+        totals = [step * (size - 1) for step, size in zip(dilation, kernel, strict=True)]
+        return [(total // 2, total - total // 2) for total in totals]
+    return [(one, one) for one in spread(padding, len(kernel))]
+
+
+def spread(value: int | list[int], dims: int) -> list[int]:
+    """Return one number for each axis; a single one counts for all."""
+    row = list(value) if isinstance(value, list | tuple) else [value]
+    return row * dims if len(row) == 1 else row

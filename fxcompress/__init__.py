@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from fxcompress.plugins import Plugins as Plugins
     from fxcompress.pruning.apply import apply_plan as apply_plan
     from fxcompress.targets import load_artifact as load  # noqa: F401
+    from fxcompress.writing_back import write_back as write_back
 
 __version__ = version("fxcompress")
 
@@ -61,6 +62,7 @@ _HOMES = {
     "Plugins": "plugins",
     "apply_plan": "pruning.apply",
     "load": "targets:load_artifact",
+    "write_back": "writing_back",
 }
 __all__ = sorted(_HOMES)
 

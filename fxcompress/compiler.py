@@ -53,7 +53,7 @@ class Result:
 
     @property
     def plan(self) -> Plan:
-        """Which positions of the captured model's tensors stay: {name: {dim: positions}}, for `fxcompress.apply_plan`."""
+        """Which positions of the captured model's tensors stay: {name: {dim: positions}}, for `fxc.apply_plan`."""
         plans = [stage.details["plan"] for stage in self.stages if "plan" in stage.details]
         return functools.reduce(followed_by, plans, {})
 

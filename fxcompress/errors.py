@@ -6,7 +6,8 @@ FxcompressError
 │   ├── ModelError            a model that is not there or does not build
 │   ├── InputError            inputs that do not fit the model
 │   ├── PluginError           a plugin that does not load or register
-│   └── ArtifactError         a file that is damaged, hostile or not ours
+│   ├── ArtifactError         a file that is damaged, hostile or not ours
+│   └── WriteBackError        a model that cannot hold what was compressed
 ├── CaptureError              a model that cannot be captured            exit code 1
 └── StepFailed                a step of a pipeline, named in full        exit code 1
     raised from
@@ -57,6 +58,10 @@ class PluginError(UsageError):
 
 class ArtifactError(UsageError):
     """A file that is damaged, hostile, too new, or no artifact at all."""
+
+
+class WriteBackError(UsageError):
+    """A model of the user's that cannot be made into what the compressed graph is; it is as it was."""
 
 
 class CaptureError(FxcompressError):

@@ -190,7 +190,7 @@ class Plugins:
 
     def _add_rule(self, target: Any, state: Statement, zeros: str, plugin: str) -> None:
         try:
-            rule = axis_rule(target, state, zeros)
+            rule = axis_rule(target, state, zeros, plugin)
         except UsageError as error:
             raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
         name = str(target).replace("::", ".")

@@ -83,11 +83,13 @@ class OurSide:
         return f"prune{{macs={self.share + 1e-9:.9f} importance={self.importance} scope={self.scope} round_to=1}}"
 
     def row(self, plan: Plan, seed: int) -> Row:
-        module = self.compressed(self.pipeline, plan, seed)
-        row = {"pipeline": self.pipeline, **measured(module, self.subject, plan, seed)}
+        row = {
+            "pipeline": self.pipeline,
+            **measured(self.compressed(self.pipeline, plan, seed), self.subject, plan, seed),
+        }
         if plan.calibration:
-            fitted = self.compressed(f"{self.pipeline},reconstruct", plan, seed)
-            row["reconstructed"] = accuracy(fitted, self.subject.unseen)
+            fitted = measured(self.compressed(f"{self.pipeline},reconstruct", plan, seed), self.subject, plan, seed)
+            row |= {"reconstructed": fitted["one_shot"], "reconstructed_tuned": fitted["tuned"]}
         return row
 
     def compressed(self, pipeline: str, plan: Plan, seed: int) -> nn.Module:

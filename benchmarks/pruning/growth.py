@@ -1,4 +1,4 @@
-"""Seconds and peak memory of the pass itself, for one depth of the encoder, in a process of its own."""
+"""Processor seconds and peak memory of the pass itself, for one depth of the encoder, in a process of its own."""
 
 from __future__ import annotations
 
@@ -6,30 +6,15 @@ import json
 import statistics
 import subprocess
 import sys
-import tracemalloc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import fxcompress as fxc
-from fxcompress.pipeline.step import Step
 from pruning.encoder import Encoder, tokens
+from pruning.instruments import CpuSeconds, PythonPeak
 from pruning.results import Row, progress
-
-
-class PythonPeak:
-    """Peak of the bytes that Python and numpy hold during the pass, above what stood before."""
-
-    @contextmanager
-    def around(self, step: Step) -> Iterator[None]:
-        tracemalloc.start()
-        try:
-            yield
-            step.measurements["peak_bytes"] = tracemalloc.get_traced_memory()[1]
-        finally:
-            tracemalloc.stop()
 
 
 def growth(script: Path, depths: Sequence[int], rounds: int, pipeline: str) -> list[Row]:
@@ -46,7 +31,7 @@ def growth(script: Path, depths: Sequence[int], rounds: int, pipeline: str) -> l
 
 
 def one_depth(depth: int, rounds: int, pipeline: str) -> Row:
-    """Return median seconds of the pass, and its peak memory, which is measured in a run of its own."""
+    """Return median processor seconds of the pass, and its peak memory, which is measured in a run of its own."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = Encoder(depth).eval()
@@ -69,7 +54,8 @@ def one_depth(depth: int, rounds: int, pipeline: str) -> Row:
 
 def _pass_seconds(model: torch.nn.Module, pipeline: str) -> float:
     captured = fxc.capture(model, (tokens(),))
-    return fxc.compress(captured, None, pipeline, verify_run=False, diffs=False).stages[0].seconds
+    result = fxc.compress(captured, None, pipeline, verify_run=False, diffs=False, instruments=[CpuSeconds()])
+    return result.stages[0].measurements["cpu_seconds"]
 
 
 def largest_ratio(rows: Sequence[Row], name: str) -> float:

@@ -9,10 +9,10 @@ from pruning.results import Row
 
 PEER, OURS, DENSE = "Torch-Pruning", "fxcompress", "dense"
 KEYS = ("subject", "scope", "share", "tool", "importance")
-FIGURES = ("macs", "parameters", "one_shot", "reconstructed", "tuned")
+FIGURES = ("macs", "parameters", "one_shot", "reconstructed", "tuned", "reconstructed_tuned")
 HEADERS = (
     "network", "scope", "budget", "importance", "MACs peer", "MACs ours",
-    "one-shot peer", "one-shot ours", "reconstructed", "tuned peer", "tuned ours",
+    "one-shot peer", "one-shot ours", "reconstructed", "tuned peer", "tuned ours", "reconstructed, tuned",
 )  # fmt: skip
 
 
@@ -55,6 +55,7 @@ def _cells(row: Row, peer: Row | None) -> list[str]:
         *(_percent(one, "one_shot") for one in (other, row)),
         _percent(row, "reconstructed"),
         *(_percent(one, "tuned") for one in (other, row)),
+        _percent(row, "reconstructed_tuned"),
     ]
     return [row["subject"], row["scope"] or row["tool"], f"{row['share']:.2f}", row["importance"], *figures]
 
@@ -64,7 +65,7 @@ def _percent(row: Row, name: str) -> str:
 
 
 # Our figure, and the peer's that it is held against: the peer re-fits nothing.
-_PAIRED = (("one_shot", "one_shot"), ("reconstructed", "one_shot"), ("tuned", "tuned"))
+_PAIRED = {"one_shot": "one_shot", "reconstructed": "one_shot", "tuned": "tuned", "reconstructed_tuned": "tuned"}
 
 
 def verdict(rows: Sequence[Row]) -> list[str]:
@@ -77,7 +78,7 @@ def verdict(rows: Sequence[Row]) -> list[str]:
     lines = []
     for importance in dict.fromkeys(row["importance"] for row in ours):
         same = [row for row in ours if row["importance"] == importance]
-        for name, other in _PAIRED:
+        for name, other in _PAIRED.items():
             differences: dict[tuple[object, ...], list[float]] = {}
             for row in same:
                 if name in row:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any, Literal
 
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.blocks import Block, residual_branches
 from fxcompress.analysis.module_tree import Modules, depth, prefixes
@@ -47,7 +48,7 @@ def residual_blocks(module: GraphModule, level: Literal["branch", "block"] = "bl
     branches = residual_branches(module)
     modules = Modules(module, branches.found)
     refused = {modules.path(node) or node.name: why for node, why in branches.refused.items()}
-    units = [Unit(modules.named(branch), modules.kind(modules.main(branch))) for branch in branches.found]
+    units = [Unit(modules.named(branch), modules.kind(modules.inner(branch))) for branch in branches.found]
     if level == "block":
         units = widened(modules, homes(modules, units))
     return Blocks(tuple(unit.block for unit in units), refused)
@@ -63,7 +64,7 @@ class Row:
     def put(self, unit: Unit, path: str) -> None:
         self.above[unit] = prefixes(path)
         for above in self.above[unit]:
-            self.inside[above] = sorted([*self.inside[above], unit], key=lambda one: one.block.exit)
+            insort(self.inside[above], unit, key=lambda one: one.block.exit)
 
     def put_for(self, parts: Iterable[Unit], unit: Unit, path: str) -> None:
         """Put `unit` in the place of `parts`."""
@@ -99,7 +100,11 @@ def is_row(voters: Sequence[Unit], inner: Sequence[Unit]) -> bool:
     parts = sorted([*voters, *inner], key=lambda unit: unit.block.exit)
     blocks = set(inner)
     alike = ({left, right} <= blocks and left.kind == right.kind for left, right in pairwise(parts))
-    return periodic([unit.kind for unit in parts]) or any(alike)
+    # Branches of one sum are beside each other, not behind.
+    sums: dict[Node, list[Any]] = defaultdict(list)
+    for unit in parts:
+        sums[unit.block.exit].append(unit.kind)
+    return periodic(list(sums.values())) or any(alike)
 
 
 def periodic(kinds: Sequence[Any]) -> bool:

@@ -65,7 +65,7 @@ def residual_branches(module: GraphModule) -> Branches:
                 elif outcome is not None:
                     refused.setdefault(top_of(node), outcome)
     for block in found:
-        refused.pop(block.exit, None)
+        refused.pop(top_of(block.exit), None)
     return Branches(tuple(without_nesting(found)), refused)
 
 
@@ -98,23 +98,30 @@ def terms_of(node: Node) -> list[Node]:
 
 def branch_of(flow: Flow, add: Node, last: Node) -> Block | str | None:
     """Return the branch that `add` adds as `last`, why there is none, or None where it is no residual at all."""
-    whole = top_of(add)
     (rest,) = (node for node in add.all_input_nodes if node is not last)
     inner = {last} if len(last.users) > 1 else set(terms_of(last))
-    outer = [term for term in terms_of(whole) if term not in inner and term in flow.fed and same_type(term, whole)]
-    if not outer or not same_type(rest, add) or not same_type(add, whole):
+    outer = [term for term in terms_of(top_of(add)) if term not in inner and term in flow.fed and same_type(term, add)]
+    if not outer or not same_type(rest, add):
         return None
     behind = flow.behind(last, min(map(flow.place.__getitem__, outer)))
-    entry = max((term for term in outer if term in behind), key=flow.place.__getitem__, default=None)
-    if entry is None:
-        return None
+    entries = sorted((term for term in outer if term in behind), key=flow.place.__getitem__, reverse=True)
+    outcomes = [branch_from(flow, entry, add, last) for entry in entries]
+    # The nearest entry gives the smallest branch.
+    return next((one for one in outcomes if isinstance(one, Block)), next((one for one in outcomes if one), None))
+
+
+def branch_from(flow: Flow, entry: Node, add: Node, last: Node) -> Block | str | None:
+    """Return what `branch_of` does for one term that may be the entry."""
     nodes = flow.region(entry, last)
     if not flow.has_weights(nodes):
         return None
+    whole = add
+    while entry not in terms_of(whole):
+        (whole,) = whole.users
+    if not same_type(add, whole):
+        return None
     why = why_not(entry, nodes, {add}, whole)
-    if why is not None:
-        return why
-    return Block(add.name, "branch", entry, whole, tuple(nodes), paths(flow, nodes), (last,))
+    return why or Block(add.name, "branch", entry, whole, tuple(nodes), paths(flow, nodes), (last,))
 
 
 def paths(flow: Flow, nodes: Iterable[Node]) -> tuple[str, ...]:

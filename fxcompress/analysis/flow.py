@@ -98,7 +98,7 @@ def why_not(entry: Node, nodes: Sequence[Node], readers: set[Node], result: Node
     inside = set(nodes)
     for node in nodes:
         allowed = inside | readers if node is nodes[-1] else inside
-        for user in node.users.keys() - allowed:
+        for user in (user for user in node.users if user not in allowed):
             stranger = user if node is nodes[-1] else reader_of(entry, user, inside)
             if stranger is not None:
                 return f"%{stranger.name} reads %{node.name} inside of it"

@@ -12,6 +12,7 @@ from fxcompress.contract import Pass, PassContext, at_least, between, option, st
 from fxcompress.pruning.proof import prove
 from fxcompress.pruning.selection import Selection, prune_once
 from fxcompress.pruning.settings import Settings
+from fxcompress.pruning.shuffles import relax_shuffles
 from fxcompress.pruning.steps import prune_in_steps
 
 
@@ -58,6 +59,9 @@ class Prune(Pass):
     factor: int = option(
         0, help="of heads and their channels: 0 removes whole heads, 1 the next factor, -1 the last", check=at_least(-1)
     )
+    shuffle: Literal["strict", "relaxed"] = option(
+        "strict", help="relaxed: channel shuffles become constant gathers, whose halves need not lose the same channels"
+    )
     steps: int = option(1, help="prune in so many steps, with training between them", check=at_least(1))
     learning_rate: float = option(1e-3, help="of the training between steps", check=at_least(0))
     batches: int = option(16, help="training batches that an importance takes gradients of", check=at_least(1))
@@ -68,6 +72,8 @@ class Prune(Pass):
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         settings = Settings.of(self)
+        if self.shuffle == "relaxed":
+            relax_shuffles(module)
         if self.steps == 1:
             before = copy.deepcopy(module) if self.exact else None
             outcome = prune_once(module, context, settings)

@@ -60,8 +60,8 @@ class Limits:
         return int(step) if group.size >= 2 * step else 1
 
 
-def by_ratio(ranked: Sequence[Ranked], share: float, scope: str, limits: Limits) -> dict[int, int]:
-    """Return how many slots of each group stay where `share` of all slots goes.
+def by_ratio(ranked: Sequence[Ranked], share: float, scope: str, limits: Limits) -> dict[str, int]:
+    """Return how many slots of each group, by its name, stay where `share` of all slots goes.
 
     Args:
         scope: "local" takes the share of each group; "global" and "isomorphic" take the lowest of all scores, which
@@ -71,7 +71,7 @@ def by_ratio(ranked: Sequence[Ranked], share: float, scope: str, limits: Limits)
     counts = {}
     for one, gone in zip(ranked, removed, strict=True):
         gone = gone if one.ratio is None else one.beyond(one.ratio)
-        counts[id(one.group.leaf)] = limits.count(one.group, one.group.size - gone)
+        counts[one.group.name] = limits.count(one.group, one.group.size - gone)
     return counts
 
 
@@ -100,37 +100,46 @@ def _comparable(ranked: Sequence[Ranked], scope: str) -> list[Scores]:
 
 def to_budget(
     ranked: Sequence[Ranked], scope: str, limits: Limits, cost: Callable[[Left], float], budget: float
-) -> dict[int, int] | None:
+) -> dict[str, int] | None:
     """Return the counts of the smallest share whose cost is within `budget`; None where no share is."""
     low, high = 0.0, 1.0
     best = by_ratio(ranked, high, scope, limits)
-    if cost(Left(best)) > budget:
+    if cost(left_of(ranked, best)) > budget:
         return None
     for _ in range(_HALVINGS):
         middle = (low + high) / 2
         counts = by_ratio(ranked, middle, scope, limits)
-        if cost(Left(counts)) > budget:
+        if cost(left_of(ranked, counts)) > budget:
             low = middle
         else:
             high, best = middle, counts
     return best
 
 
-def below(ranked: Sequence[Ranked], threshold: float, limits: Limits) -> dict[int, int]:
+def left_of(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> Left:
+    """Return what is left of sizes where so many slots of each group stay, whichever these are."""
+    found = {}
+    for one in ranked:
+        mask = np.arange(one.group.size) < counts[one.group.name]
+        found |= {leaf: int(part.sum()) for leaf, part in one.group.in_leaves(mask).items()}
+    return Left(found)
+
+
+def below(ranked: Sequence[Ranked], threshold: float, limits: Limits) -> dict[str, int]:
     """Return how many slots of each group stay where all whose score is below `threshold` go."""
     return {
-        id(one.group.leaf): min(one.group.size, max(limits.least, int((one.scores >= threshold).sum())))
+        one.group.name: min(one.group.size, max(limits.least, int((one.scores >= threshold).sum())))
         for one in ranked
     }
 
 
-def keep_best(ranked: Sequence[Ranked], counts: Mapping[int, int]) -> dict[int, NDArray[np.bool_]]:
+def keep_best(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
     """Return for every group that loses slots which stay: those of the highest scores, of equal ones the first."""
     masks = {}
     for one in ranked:
-        count = counts[id(one.group.leaf)]
+        count = counts[one.group.name]
         if count < one.group.size:
             mask = np.zeros(one.group.size, bool)
             mask[np.argsort(-one.scores, kind="stable")[:count]] = True
-            masks[id(one.group.leaf)] = mask
+            masks[one.group.name] = mask
     return masks

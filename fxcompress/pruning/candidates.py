@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from fxcompress.analysis.axes.groups import Group
 from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, leaves
@@ -15,18 +15,24 @@ def candidates(groups: Sequence[Group], factor: int = 0) -> list[Group]:
         factor: which one, from the major end: 0 removes whole heads, or whole groups of a convolution; -1 the last,
             a channel of all heads. What a product does not have is the nearest that it has.
     """
-    found = {id(group.leaf): group for group in groups if group.free}
+    of_leaf = {id(leaf): group for group in groups if group.free for leaf in group.leaves}
+    found = {group.name: group for group in of_leaf.values()}
     for group in groups:
         for carrier in group.carriers:
             for row in products(carrier.axis.term):
-                free = [[one for one in leaves(part) if id(one) in found] for part in row]
-                free = [part for part in free if part]
+                factors_of = [_groups(part, of_leaf, found) for part in row]
+                free = [part for part in factors_of if part]
                 if len(free) > 1:
                     chosen = free.pop(-1 if factor < 0 else min(factor, len(free) - 1))
-                    kept = {id(one) for one in chosen}
-                    for one in (one for part in free for one in part if id(one) not in kept):
-                        found.pop(id(one), None)
+                    for name in set().union(*free) - chosen:
+                        del found[name]
     return list(found.values())
+
+
+def _groups(term: Term, of_leaf: Mapping[int, Group], found: Mapping[str, Group]) -> set[str]:
+    """Return the names of the groups among `found` that have leaves in `term`."""
+    names = {of_leaf[id(one)].name for one in leaves(term) if id(one) in of_leaf}
+    return names & found.keys()
 
 
 def products(term: Term) -> Iterator[list[Term]]:

@@ -14,7 +14,7 @@ from fxcompress.analysis.axes.op import CONTRACT, Axis
 from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
 from fxcompress.pruning.activations import Observed
-from fxcompress.pruning.positions import positions_of
+from fxcompress.pruning.positions import positions_of_all
 
 aten = torch.ops.aten
 PRODUCER, CONSUMER, SCALE, SHIFT, OTHER = "producer", "consumer", "scale", "shift", "other"
@@ -112,8 +112,8 @@ class Evidences:
 
 
 def gathered(tensor: torch.Tensor, axis: Axis, group: Group, dim: int | None = None) -> torch.Tensor:
-    """Return [slots, elements] of a tensor whose dimension `dim` (by default that of `axis`) has the slots of `axis`."""
-    places = torch.from_numpy(positions_of(axis.term, group.leaf)).to(tensor.device)
+    """Return [slots, elements] of a tensor whose dimension `dim`, by default that of `axis`, is like `axis`."""
+    places = torch.from_numpy(positions_of_all(axis.term, group.leaves)).to(tensor.device)
     rows = tensor.movedim(axis.dim if dim is None else dim, 0).reshape(axis.size, -1)
     return rows[places].reshape(group.size, -1)
 

@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, RMS_NORMALISED, TAPPED, Axis, Value
-from fxcompress.analysis.axes.terms import Term, leaves
+from fxcompress.analysis.axes.terms import PRODUCT, Term, find, leaves
 from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.positions import positions_of
 from fxcompress.pruning.signatures import UNIFORM, Block, Signature, alike, rows_of
 from fxcompress.pruning.slotwise import PRODUCTS, Given, draws, keeps_stored, operands, signature_of
 
@@ -120,7 +118,7 @@ class _Walk(Given):
         if why is not None:
             return why
         if any(role.kind == CONTRACT and self._in(role.term) for role in self.axes.roles[node]):
-            return self._contract(node) if not made else f"%{node.name} contracts them and gives them"
+            return self._contract(node, made)
         if made and draws(node):
             return f"%{node.name} draws random numbers"
         inputs = [one for one in node.all_input_nodes if self.carried(one) is not None]
@@ -157,10 +155,10 @@ class _Walk(Given):
                 return f"{value} has them on two axes"
         return None
 
-    def _contract(self, node: Node) -> str | None:
+    def _contract(self, node: Node, made: list[Value]) -> str | None:
         """Note the weight of a call that contracts the slots."""
-        if not is_call(node, *PRODUCTS):
-            return f"%{node.name} is no linear, convolution or product of matrices"
+        if made or not is_call(node, *PRODUCTS):
+            return f"%{node.name} multiplies over them, and is no layer that a merged weight makes good for"
         pair = [one for one in operands(node) if self.carried(one) is not None]
         stored = [one for one in pair if self.of(one).stored is not None]
         if len(pair) != 2 or len(stored) != 1:
@@ -175,8 +173,11 @@ class _Walk(Given):
 
 
 def _crossed(term: Term, leaf: Term) -> bool:
-    places = positions_of(term, leaf)
-    return places.size > 1 and len(np.unique(places)) < places.size
+    """Whether two factors of a product have the slots."""
+    having = [part for part in map(find, find(term).parts) if any(one is leaf for one in leaves(part))]
+    if find(term).kind == PRODUCT and len(having) > 1:
+        return True
+    return any(_crossed(part, leaf) for part in having)
 
 
 def blocks_of(uses: Iterable[Use]) -> tuple[list[torch.Tensor], list[torch.Tensor], Mapping[str, bool]]:

@@ -11,7 +11,7 @@ from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.groups import Carrier, Group, Kept, Mask, groups_of
 from fxcompress.errors import UsageError
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.positions import positions_of
+from fxcompress.pruning.positions import positions_of_all
 from fxcompress.pruning.rewrite import Plan
 from fxcompress.text import suggestion
 
@@ -48,8 +48,9 @@ def kept_by(module: GraphModule, axes: Axes, plan: Plan) -> Kept:
         for carrier in group.carriers:
             if carrier.path in plan and carrier.dim in plan[carrier.path]:
                 mask = _slots(group, carrier, plan[carrier.path][carrier.dim])
-                if not mask.all():
-                    masks[id(group.leaf)] = masks.get(id(group.leaf), mask) & mask
+                for leaf, part in group.in_leaves(mask).items():
+                    if not part.all():
+                        masks[leaf] = masks.get(leaf, part) & part
     kept = Kept(masks)
     _check_positions(axes, plan, kept)
     return kept
@@ -71,7 +72,7 @@ def _slots(group: Group, carrier: Carrier, kept: list[int]) -> Mask:
     """Return which slots of a group have any position left in a carrier."""
     stays = np.zeros(carrier.axis.size, bool)
     stays[kept] = True
-    found: Mask = stays[positions_of(carrier.axis.term, group.leaf)].any(1)
+    found: Mask = stays[positions_of_all(carrier.axis.term, group.leaves)].any(1)
     return found
 
 

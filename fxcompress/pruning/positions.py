@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from math import prod
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find
+from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find, summands
 
 Positions = NDArray[np.int64]
+
+
+def positions_of_all(term: Term, row: Sequence[Term]) -> Positions:
+    """Return [slots, times] for the slots of several leaves, one behind the other.
+
+    A leaf that stands more often than others sets the times; the places of the others are repeated.
+    """
+    if len(row) == 1:
+        return positions_of(term, row[0])
+    if all(one.kind == LEAF for one in summands(term)):
+        places: dict[int, list[int]] = {}
+        for place, one in enumerate(summands(term)):
+            places.setdefault(id(one), []).append(place)
+        found = [np.array([places[id(leaf)]], np.int64) for leaf in row]
+    else:
+        found = [positions_of(term, leaf) for leaf in row]
+    times = max(one.shape[1] for one in found)
+    return np.concatenate([np.resize(one, (one.shape[0], times)) for one in found])
 
 
 def positions_of(term: Term, leaf: Term) -> Positions:

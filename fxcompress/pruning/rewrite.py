@@ -12,6 +12,7 @@ from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.graph.tensors import is_persistent, named_tensors, put_tensor
 from fxcompress.pruning.constants import rewrite_constants
 from fxcompress.pruning.corrections import correct
+from fxcompress.pruning.shuffles import rewrite_gathers
 from fxcompress.pruning.taps import give_back
 
 Plan = dict[str, dict[int, list[int]]]
@@ -34,6 +35,7 @@ def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
             if node.op == "call_function":
                 rewrite_constants(axes, kept, node)
                 correct(axes, kept, node)
+    rewrite_gathers(axes, kept)
     plan = _plan(module, axes, kept)
     _slice(module, plan)
     return plan

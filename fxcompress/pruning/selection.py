@@ -10,14 +10,14 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes, analyse
-from fxcompress.analysis.axes.groups import Group, Kept, groups_of
+from fxcompress.analysis.axes.groups import Group, Kept, Left, Mask, groups_of
 from fxcompress.analysis.axes.op import Pin
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.tensors import named_tensors
 from fxcompress.pruning.activations import gradients_of, observe_consumers
-from fxcompress.pruning.budget import Ranked, below, by_ratio, keep_best, to_budget
+from fxcompress.pruning.budget import Ranked, below, by_ratio, keep_best, left_of, to_budget
 from fxcompress.pruning.candidates import candidates
 from fxcompress.pruning.costs import Costs
 from fxcompress.pruning.evidence import Evidences
@@ -64,17 +64,18 @@ def prune_once(module: GraphModule, context: PassContext, settings: Settings) ->
     made = Selection(inexact=_reasons(found, blame), unknown={op: len(nodes) for op, nodes in axes.unknown.items()})
     targeting = Targeting(module, axes, context)
     chosen = targeting.chosen(found, settings.targets, settings.ignore)
-    eligible = [group for group in chosen if not (settings.exact and id(group.leaf) in blame)]
+    eligible = [group for group in chosen if not (settings.exact and _blamed(group, blame))]
     ranked = _rank(module, axes, context, settings, candidates(eligible, settings.factor), targeting)
     masks = keep_best(ranked, _counts(module, axes, context, settings, ranked))
     before = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
     count = _parameters(module)
-    made.plan = remove(module, axes, Kept(masks))
+    kept = Kept({leaf: part for one in ranked for leaf, part in _in_leaves(one.group, masks).items()})
+    made.plan = remove(module, axes, kept)
     made.removed = removed_by(made.plan, before)
     made.parameters = count - _parameters(module)
     for one in ranked:
-        if id(one.group.leaf) in masks:
-            made.rows.append(_row(one.group, int(masks[id(one.group.leaf)].sum())))
+        if one.group.name in masks:
+            made.rows.append(_row(one.group, int(masks[one.group.name].sum())))
     made.slots = sum(row["size"] - row["kept"] for row in made.rows)
     made.notes = _notes(made, found, settings)
     return made
@@ -99,7 +100,7 @@ def _rank(
             scores = criterion.score(evidence).detach().double().cpu().numpy()
             family = " ".join(sorted(one.kind for one in evidence.slices))
             original = settings.originals.get(group.name, group.size)
-            ranked.append(Ranked(group, scores, own.get(id(group.leaf)), family, original))
+            ranked.append(Ranked(group, scores, own.get(group.name), family, original))
     return ranked
 
 
@@ -135,7 +136,7 @@ def _evidences(
 
 def _counts(
     module: GraphModule, axes: Axes, context: PassContext, settings: Settings, ranked: Sequence[Ranked]
-) -> Mapping[int, int]:
+) -> Mapping[str, int]:
     """Return how many slots of each group stay."""
     if settings.threshold is not None:
         return below(ranked, settings.threshold, settings.limits)
@@ -144,10 +145,10 @@ def _counts(
         return by_ratio(ranked, settings.ratio, settings.scope, settings.limits)
     costs = Costs(module, axes, context.inputs)
     cost = costs.macs if settings.macs is not None else costs.params
-    whole = cost(Kept({})) if settings.original_cost is None else settings.original_cost
+    whole = cost(Left({})) if settings.original_cost is None else settings.original_cost
     counts = to_budget(ranked, settings.scope, settings.limits, cost, share * whole)
     if counts is None:
-        least = cost(Kept(keep_best(ranked, by_ratio(ranked, 1.0, settings.scope, settings.limits)))) / whole
+        least = cost(left_of(ranked, by_ratio(ranked, 1.0, settings.scope, settings.limits))) / whole
         what = "multiply-accumulates" if settings.macs is not None else "parameters"
         raise PassFailed(
             f"{share:.0%} of the {what} cannot be reached: at least {least:.0%} stay",
@@ -162,8 +163,16 @@ def _parameters(module: torch.nn.Module) -> int:
 
 def _reasons(groups: Sequence[Group], blame: Mapping[int, Pin]) -> dict[str, str]:
     """Return why the removal of free groups is not exact: the call that is in the way."""
-    rows = [(group.name, blame[id(group.leaf)]) for group in groups if group.free and id(group.leaf) in blame]
-    return {name: f"%{pin.node.name} {pin.text}" for name, pin in rows}
+    rows = [(group.name, _blamed(group, blame)) for group in groups if group.free]
+    return {name: f"%{pin.node.name} {pin.text}" for name, pin in rows if pin is not None}
+
+
+def _blamed(group: Group, blame: Mapping[int, Pin]) -> Pin | None:
+    return next((blame[id(leaf)] for leaf in group.leaves if id(leaf) in blame), None)
+
+
+def _in_leaves(group: Group, masks: Mapping[str, Mask]) -> dict[int, Mask]:
+    return group.in_leaves(masks[group.name]) if group.name in masks else {}
 
 
 def _row(group: Group, kept: int) -> dict[str, Any]:

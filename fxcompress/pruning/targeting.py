@@ -44,9 +44,9 @@ class Targeting:
             raise PassFailed(f"nothing can be removed from {', '.join(targets)}{_reasons(found)}")
         return found
 
-    def ratios(self, groups: Sequence[Group], given: tuple[str, ...]) -> dict[int, float]:
-        """Return the ratios that `pattern:ratio` words give to groups, by the id of the leaf; the last one counts."""
-        found: dict[int, float] = {}
+    def ratios(self, groups: Sequence[Group], given: tuple[str, ...]) -> dict[str, float]:
+        """Return the ratios that `pattern:ratio` words give to groups, by their names; the last one counts."""
+        found: dict[str, float] = {}
         for word in given:
             pattern, _, number = word.rpartition(":")
             try:
@@ -56,7 +56,7 @@ class Targeting:
             if not pattern or not 0 <= ratio <= 1:
                 raise PassFailed(f"{word!r} is no ratio of its own", hint="write pattern:ratio, as in layer1.*:0.3")
             meant = set(self.context.select(self.module, (pattern,)))
-            found |= {id(group.leaf): ratio for group in groups if self.layers(group) & meant}
+            found |= {group.name: ratio for group in groups if self.layers(group) & meant}
         return found
 
 

@@ -45,8 +45,7 @@ class Artifact:
         notes: what was to be said at saving, and what loading could not restore.
         versions: of `fxcompress`, `torch` and `format`, with which it was written.
         path: of the file.
-        plan: what pruning left of the captured model, for `fxcompress.apply_plan`: {name: {dim: positions that stay}},
-            `{}` where it removed nothing or none was saved.
+        plan: what pruning left of the captured model, for `fxcompress.apply_plan`; `{}` where none was saved.
     """
 
     module: CapturedModule
@@ -83,7 +82,7 @@ def save_artifact(
 ) -> None:
     """Save `module` to the file `path`, which is there whole afterwards or as it was before.
 
-    The same module, pipeline, inputs, notes and plan give the same bytes, under the same versions of fxcompress and PyTorch.
+    The same arguments give the same bytes, under the same versions of fxcompress and PyTorch.
 
     Args:
         path: by custom with the suffix `.fxc`.
@@ -104,8 +103,7 @@ def save_artifact(
     prepared = _prepare(module, pipeline, inputs, tuple(notes), extra)
     if plan:
         prepared.document["plan"] = encode_plan(plan)
-    payloads = [payload_of(name, tensor) for name, tensor in prepared.stored.items()]
-    header = prepared.header(payloads)
+    header = prepared.header([payload_of(name, tensor) for name, tensor in prepared.stored.items()])
     # A file that could not be loaded is not written at all.
     _assemble(prepared.document, prepared.stored, extra)
     write_whole(_path(path), lambda file: container.write(file, header, prepared.stored.values()), ArtifactError)

@@ -6,8 +6,8 @@ import json
 import re
 
 import pytest
+from axes_models import Residual, Words, axes_of
 
-from analysis.axes_models import Residual, Words, axes_of
 from fxcompress.analysis.axes import group_table
 from fxcompress.analysis.axes.table import common
 
@@ -51,7 +51,7 @@ def test_every_group_is_free_or_pinned_and_goes_to_json():
 def test_groups_alike_share_a_row():
     lines = str(group_table(axes_of("layers"))).splitlines()
     assert [line.split()[:4] for line in lines[2:4]] == [
-        ["blocks.*.0.weight:0", "3", "5", "3"],
+        ["blocks.{0-2}.0.weight:0", "3", "5", "3"],
         ["blocks.3.0.weight:0", "1", "7", "3"],
     ]
 
@@ -77,6 +77,9 @@ def test_unknown_operators_are_named_with_their_calls():
     assert [one.name for one in table.free] == ["hidden.weight:0"]
 
 
-def test_names_in_common():
-    assert common(["layers.0.mlp.0.weight:0", "layers.12.mlp.0.weight:0"]) == "layers.*.mlp.0.weight:0"
-    assert common(["a.1.b"]) == "a.1.b"
+@pytest.mark.parametrize(
+    ("numbers", "shown"),
+    [((3,), "3"), ((0, 1), "{0,1}"), ((4, 2, 3), "{2-4}"), ((9, 2, 5), "{2,5,9}"), ((0, 2, 4, 6, 8), "*")],
+)
+def test_names_in_common(numbers, shown):
+    assert common([f"layers.{n}.mlp.0.weight:0" for n in numbers]) == f"layers.{shown}.mlp.0.weight:0"

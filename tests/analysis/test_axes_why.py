@@ -8,9 +8,9 @@ from collections import deque
 
 import pytest
 import torch
+from axes_models import EXAMPLES, axes_of
 
 import fxcompress as fxc
-from analysis.axes_models import EXAMPLES, axes_of
 from fxcompress.analysis.axes import why
 from fxcompress.analysis.axes.op import CAT, Pin
 from fxcompress.analysis.axes.terms import leaves

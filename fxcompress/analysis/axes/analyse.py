@@ -15,7 +15,7 @@ from fxcompress.analysis.axes.rules import POINTWISE, TABLE, Rule
 from fxcompress.analysis.axes.rules.pointwise import pointwise
 from fxcompress.analysis.axes.sizes import Sizes, is_dynamic
 from fxcompress.analysis.axes.terms import leaves, pin
-from fxcompress.graph.tensors import attribute
+from fxcompress.graph.tensors import attribute, tensor_of
 
 _POINTWISE = Rule(pointwise, POINTWISE)
 
@@ -56,7 +56,7 @@ class Axes:
 def analyse(module: GraphModule, rules: Mapping[Any, Rule] | None = None) -> Axes:
     """Return the axes of a captured module, whose nodes carry their types in `meta["val"]`.
 
-    Linear in nodes and axes. Nothing is run and no tensor is read.
+    Linear in nodes and axes. Nothing is run, and of the stored tensors only constant indices are read.
 
     Args:
         rules: further rules, which come before the built-in ones.
@@ -127,7 +127,7 @@ def _results(axes: Axes, node: Node) -> None:
 
 
 def _state(axes: Axes, node: Node, rules: Mapping[Any, Rule]) -> None:
-    op = Op(node, axes.value, axes.values[node])
+    op = Op(node, axes.value, axes.values[node], lambda source: tensor_of(axes.module, source))
     if node.target is torch.ops.aten.sym_size.int or not (op.tensors() or any(op.outputs)):
         return
     found = rule_of(node, rules)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,22 +38,32 @@ class Group:
 
     Attributes:
         name: the first carrier, `layer1.0.conv1.weight:0`, with the atom's place in it where it has several.
-        leaf: the atom; `leaf.size` slots.
+        leaves: the atom; or many of one slot each, where a constant index has taken an atom apart.
         carriers: the axes of stored tensors that carry it, in the order of the graph.
     """
 
     name: str
-    leaf: Term
+    leaves: tuple[Term, ...]
     carriers: tuple[Carrier, ...]
 
     @property
+    def leaf(self) -> Term:
+        """The atom, the first where there are several."""
+        return self.leaves[0]
+
+    @property
     def size(self) -> int:
-        return self.leaf.size
+        return sum(leaf.size for leaf in self.leaves)
 
     @property
     def free(self) -> bool:
         """Whether slots may be removed."""
         return self.leaf.pin is None and self.size > 1
+
+    def in_leaves(self, mask: Mask) -> dict[int, Mask]:
+        """Return a mask over the slots as masks over those of each leaf, by its id."""
+        ends = np.cumsum([leaf.size for leaf in self.leaves])[:-1]
+        return {id(leaf): part for leaf, part in zip(self.leaves, np.split(mask, ends), strict=True)}
 
 
 def groups_of(axes: Axes) -> list[Group]:
@@ -63,7 +74,11 @@ def groups_of(axes: Axes) -> list[Group]:
             if axis.size > 1:
                 for one in leaves(axis.term):
                     found.setdefault(id(one), (one, []))[1].append(Carrier(path, axis))
-    return [Group(_name(leaf, carriers[0]), leaf, tuple(carriers)) for leaf, carriers in found.values()]
+    together: dict[Any, tuple[list[Term], list[Carrier]]] = {}
+    for leaf, carriers in found.values():
+        key = tuple(map(str, carriers)) if leaf.size == 1 and leaf.pin is None else id(leaf)
+        together.setdefault(key, ([], carriers))[0].append(leaf)
+    return [Group(_name(row[0], carriers[0]), tuple(row), tuple(carriers)) for row, carriers in together.values()]
 
 
 def _name(leaf: Term, first: Carrier) -> str:

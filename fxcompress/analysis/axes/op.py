@@ -10,12 +10,13 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fxcompress.analysis.axes.terms import Term, find, match_products, pin, product, total, unify
+from fxcompress.analysis.axes.terms import SUM, Term, find, match_products, pin, product, total, unify, units
 from fxcompress.graph.nodes import argument
 
 EQUAL, VIEW, CAT, SLICE, GATHER, CONTRACT = "equal", "view", "cat", "slice", "gather", "contract"
 SUMMED, AVERAGED, NORMALISED, RMS_NORMALISED = "summed", "averaged", "normalised", "rms-normalised"
 TAPPED = "tapped"
+MOST_GATHERED = 8192
 
 
 class Axis:
@@ -97,12 +98,19 @@ class Op:
         links, roles: what the rule has stated.
     """
 
-    def __init__(self, node: Node, values: Callable[[Any], Value | None], outputs: Sequence[Value | None]) -> None:
+    def __init__(
+        self,
+        node: Node,
+        values: Callable[[Any], Value | None],
+        outputs: Sequence[Value | None],
+        constants: Callable[[Any], torch.Tensor | None] = lambda _: None,
+    ) -> None:
         self.node = node
         self.outputs = outputs
         self.links: list[Link] = []
         self.roles: list[Role] = []
         self._values = values
+        self._constants = constants
         self._refused = Pin("the sizes have no common factors", node)
 
     # -- what the call takes and gives
@@ -132,6 +140,10 @@ class Op:
     def inputs(self, name: str) -> list[Value | None]:
         """Return the tensors of a list of tensors."""
         return [self._values(one) if isinstance(one, Node) else None for one in self.argument(name)]
+
+    def constant(self, name: str) -> torch.Tensor | None:
+        """Return the stored tensor given for the argument `name`; None where it is computed."""
+        return self._constants(self.argument(name))
 
     def tensors(self) -> list[Value]:
         """Return every tensor that the call takes, once."""
@@ -197,6 +209,15 @@ class Op:
         self.links.append(Link(SLICE, self.node, (whole, part)))
         steps = Term(step, pin=Pin(f"takes every {step}th position", self.node, whole))
         unify(whole.term, product(part.term if part.size > 1 else Term(1), steps), self._refused)
+
+    def gather(self, whole: Axis, part: Axis, index: Sequence[int]) -> None:
+        """State that position i of `part` is position `index[i]` of `whole`: each a slot of its own from here on."""
+        found = units(whole.term) if max(whole.size, part.size) <= MOST_GATHERED else None
+        if found is None:
+            self.pin((whole, part), "picks positions out of several factors, or very many")
+            return
+        self.links.append(Link(GATHER, self.node, (whole, part)))
+        unify(part.term, Term(len(index), SUM, [found[place] for place in index]), self._refused)
 
     def repeated(self, axis: Axis, times: Term, whole: Axis, *, each: bool) -> None:
         """State that `whole` is `axis` `times` over: each slot so many times in a row, or the row so many times."""

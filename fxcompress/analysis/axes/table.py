@@ -20,6 +20,7 @@ from fxcompress.text import listing, plural
 
 ROWS = 40
 EXAMPLES = 2
+MOST_NUMBERS = 4
 Thing = TypeVar("Thing")
 
 
@@ -143,15 +144,23 @@ def _likeness(row: GroupRow) -> Hashable:
 
 def _numberless(name: str) -> str:
     """Return a name without the numbers in its path; those of the innermost module, and of dims, stay."""
-    path, dot, rest = name.rpartition(".weight") if ".weight" in name else name.rpartition(".")
-    outer, inner_dot, inner = path.rpartition(".")
-    return re.sub(r"\d+", "*", outer) + inner_dot + inner + dot + rest
+    path, colon, place = name.partition(":")
+    *outer, module, tensor = ["", "", *path.split(".")]
+    return ".".join((*(re.sub(r"\d+", "*", word) for word in outer), module, tensor)) + colon + place
 
 
 def common(names: Sequence[str]) -> str:
-    """Return names that differ in numbers as one, with `*` where they differ: `layers.*.mlp.0.weight:0`."""
+    """Return names that differ in numbers as one, with those numbers: `layers.{0-5}.mlp.0.weight:0`."""
     rows = [re.split(r"(\d+)", name) for name in names]
-    return "".join(column[0] if len(set(column)) == 1 else "*" for column in zip(*rows, strict=True))
+    return "".join(column[0] if len(set(column)) == 1 else _numbers(column) for column in zip(*rows, strict=True))
+
+
+def _numbers(column: Iterable[str]) -> str:
+    """Return `{0-5}` for numbers without a gap, `{0,2}` for few others, `*` for many."""
+    known = sorted({int(number) for number in column})
+    if len(known) > 2 and known == list(range(known[0], known[-1] + 1)):
+        return f"{{{known[0]}-{known[-1]}}}"
+    return f"{{{','.join(map(str, known))}}}" if len(known) <= MOST_NUMBERS else "*"
 
 
 def _free_cells(rows: Sequence[GroupRow]) -> tuple[Any, ...]:

@@ -200,15 +200,32 @@ def _match_sums(ones: list[Term], others: list[Term], why: object) -> None:
         elif one.size == other.size:
             unify(one, other, why)
         elif one.size > other.size:
-            others.append(other)
-            _cut(one, other.size, ones, why)
+            _cover(one, other, ones, others, why)
         else:
-            ones.append(one)
-            _cut(other, one.size, others, why)
+            _cover(other, one, others, ones, why)
+
+
+def _cover(large: Term, small: Term, larges: list[Term], smalls: list[Term], why: object) -> None:
+    """Make `large` equal to `small` and what follows it on the reversed row `smalls`; a product is cut instead."""
+    if large.kind == PRODUCT:
+        smalls.append(small)
+        _cut(large, small.size, larges, why)
+        return
+    pieces, missing = [small], large.size - small.size
+    while missing:
+        piece = find(smalls.pop())
+        if piece.kind == SUM:
+            smalls += reversed(summands(piece))
+        elif piece.size <= missing:
+            pieces.append(piece)
+            missing -= piece.size
+        else:
+            _cut(piece, missing, smalls, why)
+    _bind(large, total(*pieces))
 
 
 def _cut(term: Term, size: int, row: list[Term], why: object) -> None:
-    """Cut `term` in two, the first of `size`, and put both on the reversed `row`; pinned whole where that is not possible."""
+    """Cut `term` in two, the first of `size`, and put both on the reversed `row`; pin it where it cannot be cut there."""
     if term.kind == LEAF:
         split(term, (size, term.size - size))
         row += reversed([find(part) for part in term.parts])
@@ -225,7 +242,7 @@ def _cut(term: Term, size: int, row: list[Term], why: object) -> None:
 
 
 def _distribute(term: Term, summed: Term, why: object) -> None:
-    """Make a product equal to a sum: the major factor is cut where the sum is, and every part times the rest is a summand."""
+    """Make a product equal to a sum: the major factor is cut where the sum is; each part times the rest is a summand."""
     major, *minor = factors(term)
     inner = prod(part.size for part in minor)
     parts = summands(summed)
@@ -264,6 +281,19 @@ def split(term: Term, sizes: Sequence[int]) -> None:
     term.kind = SUM
     term.parts = tuple(Term(size, pin=term.pin) for size in sizes)
     _pin_units(term.parts, "one position")
+
+
+def units(term: Term) -> list[Term] | None:
+    """Take the leaves of `term` apart into single positions and return these in order; None where it has a product.
+
+    A position of its own may be removed, other than a part of size 1 that a cut leaves over.
+    """
+    if any(one.kind == PRODUCT for one in summands(term)):
+        return None
+    for one in summands(term):
+        if one.kind == LEAF and one.size > 1:  # a leaf may stand in several places
+            one.kind, one.parts = SUM, tuple(Term(1, pin=one.pin) for _ in range(one.size))
+    return summands(term)
 
 
 def _pin_units(parts: Sequence[Term], why: object) -> None:

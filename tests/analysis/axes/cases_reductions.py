@@ -39,7 +39,8 @@ LARGEST = [
 
 
 def _largest(n: Numbers, option: tuple[str, list[object], int]) -> Call:
-    return call(option[0], T(*n.several(3)), *option[1], free=" ".join(["fpf ->", *["ff"] * option[2]]))
+    fill = "bool" if option[0] in ("any.dim", "all.dim") else "normal"
+    return call(option[0], T(*n.several(3), fill=fill), *option[1], free=" ".join(["fpf ->", *["ff"] * option[2]]))
 
 
 family("one_of", LARGEST, _largest)

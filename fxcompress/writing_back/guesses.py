@@ -5,6 +5,7 @@ All modules of a class are taken together. A source that is right for one of the
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,7 +15,7 @@ from torch import nn
 
 from fxcompress.writing_back.saved import own_tensors
 
-
+_COUNTED = re.compile(r"(?i)^(?!.*(dim|size|width)).*head")
 # An attribute, and which item of it where it is a tuple or list.
 Key = tuple[str, int | None]
 
@@ -180,12 +181,15 @@ def _changes(source: Source, having: list[Holder], key: Key) -> bool:
 def _likely(sources: list[Source], changing: list[Source], having: list[Holder], key: Key) -> list[Source]:
     """Return the sources to try before leaving the attribute as it is.
 
-    Sizes are, unless a tensor that is no farther away has an axis of that size of which nothing goes.
+    Sizes are, unless a tensor that is no farther away has an axis of that size of which nothing goes. Counts of heads
+    are; other counts are changed only where the run asks for it, since a small number may count anything.
     """
     sizes = [source for source in changing if not source.count]
     staying = [source.depth for source in sources if not source.count and source not in changing]
     if sizes:
         return [source for source in sizes if source.depth < min(staying, default=99)]
+    if not _COUNTED.search(key[0]):
+        return []
     return [source for source in changing if all(_counts(source, holder, holder.numbers[key]) for holder in having)]
 
 

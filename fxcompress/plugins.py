@@ -16,6 +16,7 @@ from fxcompress import hookspecs
 from fxcompress.analysis.axes import LOSE, Rule, Statement
 from fxcompress.contract import Pass, Registry, axis_rule, check_class
 from fxcompress.errors import FxcompressError, PipelineError, PluginError, UsageError
+from fxcompress.pruning.importance import Importance, Score, checked_importance
 from fxcompress.text import suggestion
 
 GROUP = "fxcompress"
@@ -49,6 +50,7 @@ class Plugins:
         self.passes = Registry("pass")
         self.pipelines = Registry("pipeline")
         self.instruments = Registry("instrument")
+        self._importances = Registry("importance")
         self._axis_rules = Registry("axis rule")
         self._targets: dict[str, Any] = {}
         self.loaded: list[LoadedPlugin] = []
@@ -67,6 +69,11 @@ class Plugins:
     def axis_rules(self) -> dict[Any, Rule]:
         """The axis rules by the operators that they describe, as `analyse` takes them."""
         return {self._targets[name]: entry.value for name, entry in self._axis_rules.entries.items()}
+
+    @property
+    def importances(self) -> dict[str, Importance]:
+        """The criteria of `prune` by their names."""
+        return {name: entry.value for name, entry in self._importances.entries.items()}
 
     def plugin_of(self, cls: type[Pass]) -> str | None:
         """Return the name of the plugin that registered a pass class, None where none did."""
@@ -162,6 +169,9 @@ class Plugins:
             "register_passes": lambda cls: self._add_pass(cls, loaded.name),
             "register_pipelines": lambda name, text: self.pipelines.add(name, text, loaded.name),
             "register_instruments": lambda name, factory: self.instruments.add(name, factory, loaded.name),
+            "register_importances": lambda name, score, needs=None: self._add_importance(
+                name, score, needs, loaded.name
+            ),
             "register_axis_rules": lambda target, rule, zeros=LOSE: self._add_rule(target, rule, zeros, loaded.name),
         }
         for hook, register in registers.items():
@@ -187,6 +197,14 @@ class Plugins:
         except PipelineError as error:
             raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
         self.passes.add(cls.name, cls, plugin)
+
+    def _add_importance(self, name: str, score: Score, needs: str | None, plugin: str) -> None:
+        try:
+            self._importances.add(name, checked_importance(name, score, needs), plugin)
+        except UsageError as error:
+            if isinstance(error, PluginError):
+                raise
+            raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
 
     def _add_rule(self, target: Any, state: Statement, zeros: str, plugin: str) -> None:
         try:

@@ -19,6 +19,7 @@ ORDER = (
     "analysis",
     "inspect",
     "contract",
+    "pruning",
     "hookspecs",
     "plugins",
     "manual",

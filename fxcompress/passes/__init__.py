@@ -16,6 +16,7 @@ from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
+from fxcompress.pruning.importance import IMPORTANCES, RegisterImportance
 
 
 @hookimpl
@@ -33,6 +34,12 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Reconstruct,
     ):
         register(cls)
+
+
+@hookimpl
+def register_importances(register: RegisterImportance) -> None:
+    for one in IMPORTANCES.values():
+        register(one.name, one.score, one.needs)
 
 
 @hookimpl

@@ -51,7 +51,10 @@ class Merge(Pass):
         axes = analyse(module, context.resources.axis_rules)
         outcomes = {}
         for group, nodes in self._chosen(module, axes, context):
-            outcomes[group] = merge_group(module, axes, group, nodes, self.similarity)
+            if len(group.leaves) > 1:
+                outcomes[group] = Merged(why="a constant index takes its channels one by one")
+            else:
+                outcomes[group] = merge_group(module, axes, group, nodes, self.similarity)
         lost = {group: made.pairs for group, made in outcomes.items() if made.pairs}
         context.details["merged"] = {group.name: [*pairs] for group, pairs in lost.items()}
         context.record(merged=sum(map(len, lost.values())), groups=len(lost))

@@ -9,6 +9,7 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.pruning.history import remember
 from fxcompress.pruning.proof import prove
 from fxcompress.pruning.selection import Selection, prune_once
 from fxcompress.pruning.settings import Settings
@@ -81,6 +82,7 @@ class Prune(Pass):
                 context.details["proof"] = prove(before, module, outcome.removed, context.inputs)
         else:
             outcome = prune_in_steps(module, context, settings, self.steps, self.learning_rate)
+        remember(module, outcome.plan)
         self._tell(context, outcome)
         return module
 

@@ -67,17 +67,27 @@ def _sites(axes: Axes) -> dict[Node, list[tuple[Axis, Axis]]]:
 def gradients_of(module: GraphModule, data: TrainingData, batches: int) -> dict[str, torch.Tensor]:
     """Return by name the gradients of the loss, summed over the first training batches, in evaluation mode."""
     parameters = {path: one for path, one in named_tensors(module) if isinstance(one, torch.nn.Parameter)}
-    floating = [one for one in parameters.values() if one.is_floating_point()]
+    floating = list({id(one): one for one in parameters.values() if one.is_floating_point()}.values())
     wanted = [one.requires_grad for one in floating]
     for one in floating:
         one.requires_grad_(True)
-    sums: list[torch.Tensor | None] = [None] * len(floating)
+    try:
+        sums = _summed(module, data, floating, batches)
+    finally:
+        for one, flag in zip(floating, wanted, strict=True):
+            one.requires_grad_(flag)
+    return {path: sums[id(one)] for path, one in parameters.items() if id(one) in sums}
+
+
+def _summed(
+    module: GraphModule, data: TrainingData, parameters: list[torch.nn.Parameter], batches: int
+) -> dict[int, torch.Tensor]:
+    """Return by the id of each parameter that the loss depends on its gradient, summed over the first batches."""
+    sums: dict[int, torch.Tensor] = {}
     for _, (inputs, targets) in zip(range(batches), data.batches, strict=False):
         given = as_inputs(inputs)
         loss = data.loss(module(*given.args, **given.kwargs), targets)
-        found = torch.autograd.grad(loss, floating, allow_unused=True)
-        sums = [new if old is None else old if new is None else old + new for old, new in zip(sums, found, strict=True)]
-    for one, flag in zip(floating, wanted, strict=True):
-        one.requires_grad_(flag)
-    by_tensor = {id(one): gradient for one, gradient in zip(floating, sums, strict=True)}
-    return {path: found for path, one in parameters.items() if (found := by_tensor.get(id(one))) is not None}
+        for one, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+            if gradient is not None:
+                sums[id(one)] = sums[id(one)] + gradient if id(one) in sums else gradient
+    return sums

@@ -118,7 +118,7 @@ def to_budget(
 
 def left_of(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> Left:
     """Return what is left of sizes where so many slots of each group stay, whichever these are."""
-    found = {}
+    found: dict[int, int] = {}
     for one in ranked:
         mask = np.arange(one.group.size) < counts[one.group.name]
         found |= {leaf: int(part.sum()) for leaf, part in one.group.in_leaves(mask).items()}

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 
+from fxcompress.errors import UsageError
 from fxcompress.pruning.evidence import CONSUMER, PRODUCER, SCALE, SHIFT, Evidence, Slices
 
 Score = Callable[[Evidence], torch.Tensor]
@@ -26,6 +29,30 @@ class Importance:
     score: Score
     needs: str | None
     help: str
+
+
+class RegisterImportance(Protocol):
+    """What the hook `register_importances` is given."""
+
+    def __call__(self, name: str, score: Score, needs: str | None = None) -> None: ...
+
+
+NEEDS = ("activations", "gradients")
+
+
+def checked_importance(name: str, score: Score, needs: str | None = None) -> Importance:
+    """Return a plugin's criterion.
+
+    Raises:
+        UsageError: the name is no word in kebab case, the score no function, or the need unknown.
+    """
+    if not re.fullmatch(r"[a-z][a-z0-9]*(-[a-z0-9]+)*", name):
+        raise UsageError(f"importance {name!r} has no name in kebab case", hint="as in  median-distance")
+    if not callable(score):
+        raise UsageError(f"the score of importance {name!r} is {score!r}", hint="give a function that takes Evidence")
+    if needs is not None and needs not in NEEDS:
+        raise UsageError(f"importance {name!r} needs {needs!r}", hint=f"one of {', '.join(NEEDS)}, or None")
+    return Importance(name, score, needs, (score.__doc__ or "").strip())
 
 
 IMPORTANCES: dict[str, Importance] = {}

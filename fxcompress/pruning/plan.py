@@ -45,7 +45,7 @@ def kept_by(module: GraphModule, axes: Axes, plan: Plan) -> Kept:
         _check(name, dims, shapes)
     masks: dict[int, Mask] = {}
     for group in groups_of(axes):
-        for carrier in group.carriers:
+        for carrier in group.carriers if group.free else ():
             if carrier.path in plan and carrier.dim in plan[carrier.path]:
                 mask = _slots(group, carrier, plan[carrier.path][carrier.dim])
                 for leaf, part in group.in_leaves(mask).items():
@@ -72,8 +72,7 @@ def _slots(group: Group, carrier: Carrier, kept: list[int]) -> Mask:
     """Return which slots of a group have any position left in a carrier."""
     stays = np.zeros(carrier.axis.size, bool)
     stays[kept] = True
-    found: Mask = stays[positions_of_all(carrier.axis.term, group.leaves)].any(1)
-    return found
+    return np.asarray(stays[positions_of_all(carrier.axis.term, group.leaves)].any(1), bool)
 
 
 def _check_positions(axes: Axes, plan: Plan, kept: Kept) -> None:

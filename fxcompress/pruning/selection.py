@@ -110,7 +110,7 @@ def find_importance(context: PassContext, name: str) -> Importance:
     Raises:
         PassFailed: there is none; the nearest name is offered.
     """
-    known = {**IMPORTANCES, **context.resources.importances}
+    known = context.resources.importances or IMPORTANCES
     if name not in known:
         raise PassFailed(f"there is no importance {name!r}", hint=suggestion(name, known))
     found: Importance = known[name]

@@ -18,7 +18,7 @@ def train_once(module: GraphModule, data: TrainingData, learning_rate: float) ->
         given = as_inputs(inputs)
         optimizer.zero_grad()
         loss = data.loss(module(*given.args, **given.kwargs), targets)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         optimizer.step()
         losses.append(float(loss.detach()))
     module.eval()

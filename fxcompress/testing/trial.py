@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import copy
 import warnings
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import torch
 
 from fxcompress.capturing import CaptureWarning, Inputs, as_inputs
 from fxcompress.compiler import Model, Result, compress
-from fxcompress.contract import Pass, Resources
+from fxcompress.contract import Pass
 from fxcompress.graph.module import CapturedModule
 from fxcompress.pipeline import Pipeline, run
 from fxcompress.pipeline.instruments import Statistics
@@ -93,7 +93,7 @@ class Trial:
             StepFailed: the pass failed.
         """
         captured = self.result.captured
-        resources = Resources(captured.inputs, self.calibration, self.train, None, self.seed, self.example.model)
+        resources = replace(self.result.resources, evaluate=None)
         with global_seed(noise):
             module = copy.deepcopy(captured.module)
             module, stages = run(Pipeline((a_pass,)), module, resources, [Statistics()], self.plugins)

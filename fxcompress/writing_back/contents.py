@@ -28,7 +28,7 @@ def tensors_of(model: nn.Module) -> dict[str, torch.Tensor]:
     }
 
 
-def contents_of(model: nn.Module, result: Result) -> Contents:
+def contents_of(model: nn.Module, result: Result, plan: Plan) -> Contents:
     """Return what the tensors of `model` become, by their ids.
 
     Raises:
@@ -48,7 +48,7 @@ def contents_of(model: nn.Module, result: Result) -> Contents:
     contents: Contents = {}
     for path, tensor in held.items():
         if path in captured and id(tensor) not in contents:
-            contents[id(tensor)] = content(path, tensor, made.get(path), result.plan)
+            contents[id(tensor)] = content(path, tensor, made.get(path), plan)
     return contents
 
 

@@ -39,7 +39,7 @@ class Source:
     Attributes:
         path: of the tensor, from the module on.
         dim: of the axis.
-        count: whether the attribute counts blocks of the axis (heads, groups), and is not its size.
+        count: whether the attribute is a factor of the size (heads, groups, the size of a head), and not the size.
     """
 
     path: str
@@ -57,10 +57,8 @@ class Source:
             return None
         if not self.count:
             return axis.left if axis.size == old else None
-        if axis.size % old or axis.size == old:
-            return None
-        block = axis.size // old
-        return axis.left // block if whole_blocks(axis, block) else None
+        divides = axis.size % old == 0 and axis.size != old and axis.left * old % axis.size == 0
+        return axis.left * old // axis.size if divides else None
 
 
 @dataclass
@@ -158,10 +156,10 @@ def _of_class(owner: type[nn.Module], group: list[Holder]) -> Iterator[Guess]:
     for key in dict.fromkeys(key for holder in group for key in holder.numbers):
         having = [holder for holder in group if key in holder.numbers]
         sources = _sources(having, key)
-        changing = [source for source in sources if _changes(source, having, key)]
-        if changing:
-            likely = _likely(sources, changing, having, key)
-            yield Guess(owner, *key, [*likely, None, *(source for source in changing if source not in likely)])
+        likely = _likely(sources, having, key)
+        found = _distinct([*likely, None, *sources], having, key)
+        if len(found) > 1:
+            yield Guess(owner, *key, found)
 
 
 def _sources(having: list[Holder], key: Key) -> list[Source]:
@@ -174,18 +172,31 @@ def _sources(having: list[Holder], key: Key) -> list[Source]:
     ]
 
 
-def _changes(source: Source, having: list[Holder], key: Key) -> bool:
-    return any(source.value(holder.numbers[key], holder.axes) != holder.numbers[key] for holder in having)
+def _effect(source: Source | None, having: list[Holder], key: Key) -> tuple[int | None, ...]:
+    """Return what the attribute becomes in every module."""
+    return tuple(
+        holder.numbers[key] if source is None else source.value(holder.numbers[key], holder.axes) for holder in having
+    )
 
 
-def _likely(sources: list[Source], changing: list[Source], having: list[Holder], key: Key) -> list[Source]:
+def _distinct(sources: list[Source | None], having: list[Holder], key: Key) -> list[Source | None]:
+    """Return the first of the sources of each effect."""
+    effects: dict[tuple[int | None, ...], Source | None] = {}
+    for source in sources:
+        effects.setdefault(_effect(source, having, key), source)
+    return list(effects.values())
+
+
+def _likely(sources: list[Source], having: list[Holder], key: Key) -> list[Source]:
     """Return the sources to try before leaving the attribute as it is.
 
     Sizes are, unless a tensor that is no farther away has an axis of that size of which nothing goes. Counts of heads
     are; other counts are changed only where the run asks for it, since a small number may count anything.
     """
+    before = _effect(None, having, key)
+    changing = [source for source in sources if _effect(source, having, key) != before]
     sizes = [source for source in changing if not source.count]
-    staying = [source.depth for source in sources if not source.count and source not in changing]
+    staying = [source.depth for source in sources if not source.count and all(_stays(source, one) for one in having)]
     if sizes:
         return [source for source in sizes if source.depth < min(staying, default=99)]
     if not _COUNTED.search(key[0]):
@@ -193,11 +204,16 @@ def _likely(sources: list[Source], changing: list[Source], having: list[Holder],
     return [source for source in changing if all(_counts(source, holder, holder.numbers[key]) for holder in having)]
 
 
+def _stays(source: Source, holder: Holder) -> bool:
+    axis = holder.axes[source.path, source.dim]
+    return axis.left == axis.size
+
+
 def _counts(source: Source, holder: Holder, count: int) -> bool:
     """Whether `count` counts whole blocks, of a size that stands beside it or else of the largest that are whole."""
     axis = holder.axes[source.path, source.dim]
     block = axis.size // count
-    if source.depth > 1 or (count > block and whole_blocks(axis, count)):
+    if source.depth > 1 or not whole_blocks(axis, block) or (count > block and whole_blocks(axis, count)):
         return False
     if block in holder.numbers.values():
         return True

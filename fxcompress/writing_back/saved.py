@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 import torch
 from torch import nn
 
-_CONTAINERS = (dict, list, set)
+# Of other classes nobody knows what a copy of them is.
+_CONTAINERS = (dict, OrderedDict, list, set)
 
 
 class Saved:
@@ -43,7 +45,7 @@ def own_tensors(module: nn.Module) -> dict[str, torch.Tensor]:
 
 
 def _containers(state: dict[str, Any]) -> list[Any]:
-    return [value for value in state.values() if isinstance(value, _CONTAINERS)]
+    return [value for value in state.values() if type(value) in _CONTAINERS]
 
 
 def _refill(held: Any, before: Any) -> None:

@@ -83,12 +83,16 @@ class Search:
     def _changes(self, choice: Choice, outcome: Outcome) -> Iterator[tuple[Change, ...]]:
         """Yield the changes of one thing, from the failing module outwards, then those of two that lie on its way."""
         near = self._way(outcome.path)
-        for rescaling in self.rescalings:
-            if near and rescaling.owner is near[0] and choice.rescaled.get(rescaling.owner) != rescaling:
-                yield ((None, rescaling),)
+        rescalings: list[Change] = [
+            (None, rescaling)
+            for rescaling in self.rescalings
+            if near and rescaling.owner is near[0] and choice.rescaled.get(rescaling.owner) != rescaling
+        ]
+        yield from ((change,) for change in rescalings)
         places = self._ordered(near)
         others = {place: self._others(choice, place) for place in places}
         yield from (((place, source),) for place in places for source in others[place])
+        yield from ((change, (place, source)) for place in places for source in others[place] for change in rescalings)
         on_way = [place for place in places if self.guesses[place].owner in near]
         yield from chain.from_iterable(
             product(*([(place, source) for source in others[place]] for place in pair))

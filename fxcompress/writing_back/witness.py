@@ -38,7 +38,12 @@ class Witness:
     def __init__(self, module: CapturedModule, inputs: Inputs, seed: int) -> None:
         self.inputs = inputs
         self.seed = seed
-        run = trace(module, inputs, seed)
+        training = module.training
+        module.eval()
+        try:
+            run = trace(module, inputs, seed)
+        finally:
+            module.train(training)
         self.run = run
         self.tolerance = _tolerance(module)
         self.given = {

@@ -60,13 +60,13 @@ class _Writer:
 
     def __init__(self, model: nn.Module, result: Result) -> None:
         self.model = model
-        self.result = result
-        self.contents = contents_of(model, result)
+        plan = result.plan
+        self.contents = contents_of(model, result, plan)
         self.witness = Witness(result.module, result.captured.inputs, result.resources.seed)
         self.calls = calls_by_scope(result.module)
         self.saved = Saved(model)
         self.sizes = {id(tensor): tensor.shape for tensor in tensors_of(model).values()}
-        kept = {id(tensor): result.plan[path] for path, tensor in tensors_of(model).items() if path in result.plan}
+        kept = {id(tensor): plan[path] for path, tensor in tensors_of(model).items() if path in plan}
         known = {id(module) for path, module in model.named_modules() if self._known(path, module) is not None}
         self.holders = holders_of(model, kept, known)
         self.guesses = guesses_of(self.holders)

@@ -51,10 +51,12 @@ class Attention(nn.Module):
 
     def __init__(self):
         super().__init__()
+        self.stem = nn.Linear(12, 32)
         self.norm, self.qkv, self.out = nn.LayerNorm(32), nn.Linear(32, 96), nn.Linear(32, 32)
         self.wide, self.narrow, self.head = nn.Linear(32, 64), nn.Linear(64, 32), nn.Linear(32, 10)
 
     def forward(self, x):
+        x = self.stem(x)
         batch, tokens, _ = x.shape
         q, k, v = self.qkv(self.norm(x)).view(batch, tokens, 3, 4, 8).permute(2, 0, 3, 1, 4)
         x = x + self.out(functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(batch, tokens, 32))
@@ -63,7 +65,7 @@ class Attention(nn.Module):
 
     @staticmethod
     def inputs(batch=4):
-        return (torch.randn(batch, 6, 32, generator=torch.Generator().manual_seed(batch)).double(),)
+        return (torch.randn(batch, 6, 12, generator=torch.Generator().manual_seed(batch)).double(),)
 
 
 class Grouped(nn.Module):

@@ -362,6 +362,23 @@ def test_what_the_model_returns_too_is_left_alone():
     assert result.stages[0].details["merged"] == {}
 
 
+def test_channels_that_an_index_takes_one_by_one_are_left_alone():
+    class Shuffled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.up, self.down = nn.Linear(5, 6), nn.Linear(6, 3)
+            self.register_buffer("order", torch.tensor([3, 0, 5, 1, 4, 2]))
+
+        def forward(self, x):
+            return self.down(F.relu(self.up(x)).index_select(1, self.order))
+
+    model, inputs = doubled(Shuffled(), (torch.randn(7, 5),))
+    duplicate(model.up, 1, 4)
+    _, stage = merged(model, inputs)
+    assert stage.details["merged"] == {}
+    assert any("a constant index takes its channels one by one" in note for note in stage.notes)
+
+
 def test_thousands_of_neurons():
     draft = Draft()
     x = draft.input("x", torch.randn(3, 16))

@@ -28,7 +28,7 @@ def prune(net, inputs, text, **data):
 
 
 def error(got, want):
-    return float((got - want).norm() / want.norm())
+    return float((got - want).detach().norm() / want.detach().norm())
 
 
 def count(module):
@@ -235,7 +235,7 @@ def test_a_threshold_removes_what_is_hardly_active():
 
 
 def test_bn_scale_removes_the_smallest_scales():
-    net, inputs = make(Convolutions)
+    net, inputs = make(FeaturesToo)
     with torch.no_grad():
         net.norm.weight[3:11] = 1e-3
     stage = prune(net, inputs, "prune{ratio=0.25 importance=bn-scale targets=conv}").stages[0]

@@ -9,8 +9,9 @@ from __future__ import annotations
 import random
 from collections.abc import Callable
 
-import torch
+import random_map_blocks as random_map_blocks
 import random_token_blocks as random_token_blocks
+import torch
 from random_blocks import MAPS, TOKENS, Shape
 from torch import nn
 

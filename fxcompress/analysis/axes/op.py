@@ -22,7 +22,7 @@ MOST_GATHERED = 8192
 class Axis:
     """One axis of one value: where it stands, how long it is (a dynamic size as a large prime), and its term."""
 
-    __slots__ = ("value", "dim", "size", "term")
+    __slots__ = ("dim", "size", "term", "value")
 
     def __init__(self, value: Value, dim: int, size: int) -> None:
         self.value, self.dim, self.size = value, dim, size
@@ -35,7 +35,7 @@ class Axis:
 class Value:
     """One tensor of a graph: the node that gives it, which of its outputs it is, and its axes."""
 
-    __slots__ = ("node", "index", "axes")
+    __slots__ = ("axes", "index", "node")
 
     def __init__(self, node: Node, index: int, sizes: Iterable[int]) -> None:
         self.node, self.index = node, index
@@ -167,7 +167,7 @@ class Op:
             self.equal(one, other)
 
     def view(self, left: Sequence[Axis | None], right: Sequence[Axis | None]) -> None:
-        """State that the axes on the left, major to minor, are a row of positions, and those on the right the same row."""
+        """State that the axes on the left, major to minor, are a row of positions; those on the right are the same row."""
         ones = [axis for axis in left if axis is not None and axis.size != 1]
         others = [axis for axis in right if axis is not None and axis.size != 1]
         if not ones and not others:
@@ -185,7 +185,7 @@ class Op:
             unify(axis.term, product(groups, inner), self._refused)
 
     def cat(self, parts: Sequence[Axis | int], whole: Axis) -> None:
-        """State that `whole` is the `parts` one behind the other; a number stands for so many slots of nobody else's."""
+        """State that `whole` is the `parts` one behind the other; a number stands for so many slots of their own."""
         terms = [Term(part) if isinstance(part, int) else part.term for part in parts]
         self.links.append(Link(CAT, self.node, (*(part for part in parts if isinstance(part, Axis)), whole)))
         if sum(term.size for term in terms) == whole.size:

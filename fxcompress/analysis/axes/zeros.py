@@ -120,7 +120,7 @@ class _Following:
 
     def _product(self, node: Node, given: dict[Value, int | None]) -> int:
         """Zero where a factor is, if what is added (a bias) is zero too."""
-        added = [value for value in self._named(node, "bias", "attn_mask")]
+        added = list(self._named(node, "bias", "attn_mask"))
         if str(node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
             added += self._named(node, "self")
         if "attention" in str(node.target):
@@ -221,4 +221,5 @@ def _sample(kind: torch.dtype, zero: bool, generator: torch.Generator) -> torch.
     if kind == torch.bool:
         return torch.tensor([True, False] * 4)
     numbers = torch.randn(8, generator=generator) * 2
-    return numbers.to(kind) if kind.is_floating_point or kind.is_complex else torch.tensor([1, 2, 3, -1, -2, -3, 4, 5]).to(kind)
+    whole = torch.tensor([1, 2, 3, -1, -2, -3, 4, 5])
+    return (numbers if kind.is_floating_point or kind.is_complex else whole).to(kind)

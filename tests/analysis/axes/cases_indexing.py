@@ -47,7 +47,7 @@ def unsafe_index(n: Numbers) -> Call:
 @case
 def index_select(n: Numbers) -> Call:
     a, b, i = n.several(3)
-    return call("index_select", T(a, b), 1, T(i, below=b), free="fp f -> ff")
+    return call("index_select", T(a, b), 1, T(i, below=b), free="ff p -> ff")
 
 
 @case
@@ -96,8 +96,10 @@ def _writing(n: Numbers, option: str) -> Call:
         "index_reduce": (T(a, b), 0, rows, source, "mean"),
         "masked_scatter": (T(a, b), T(a, b, fill="bool"), T(a, b)),
     }[option]
-    words = {"index_copy": "pp 1 1p -> pp", "index_fill.int_Scalar": "pp p -> pp", "masked_scatter": "pp pp pp -> pp"}
+    words = {"index_copy": "pf 1 1f -> pf", "index_fill.int_Scalar": "pp p -> pp", "masked_scatter": "pp pp pp -> pp"}
     places = "pp" if option.startswith("scatter") else "p"
+    if option in ("index_put", "_unsafe_index_put", "_index_put_impl", "index_add"):
+        return call(option, *args, free="pf p pf -> pf")
     return call(option, *args, free=words.get(option, f"pp {places} pp -> pp"))
 
 

@@ -38,7 +38,8 @@ def stack(n: Numbers) -> Call:
 
 
 PIECES = [
-    ("split_with_sizes", [[2, 3, 4], 1]), ("split.Tensor", [4, 1]), ("split.sizes", [[2, 3, 4], -1]), ("chunk", [3, 1]), ("unsafe_split.Tensor", [3, 1]),
+    ("split_with_sizes", [[2, 3, 4], 1]), ("split.Tensor", [4, 1]), ("split.sizes", [[2, 3, 4], -1]),
+    ("chunk", [3, 1]), ("unsafe_split.Tensor", [3, 1]),
     ("unsafe_chunk", [3, 1]), ("tensor_split.sections", [3, 1]), ("tensor_split.indices", [[2, 5], 1]),
 ]  # fmt: skip
 

@@ -9,7 +9,7 @@ UNARY = [
     "clone", "contiguous", "alias", "detach", "lift_fresh_copy", "positive", "conj", "resolve_conj", "real",
     "hardswish", "hardtanh", "relu6", "mish", "selu", "celu", "elu", "leaky_relu", "log_sigmoid", "hardsigmoid",
     "hardshrink", "softshrink", "square", "special_expit", "softplus", "nan_to_num", "zeros_like", "to.dtype",
-    "_to_copy", "relu", "sigmoid", "gelu", "exp", "cos", "tanh", "neg", "reciprocal",
+    "_to_copy", "relu", "sigmoid", "gelu", "exp", "cos", "tanh", "neg", "zero", "reciprocal",
 ]  # fmt: skip
 
 
@@ -69,9 +69,7 @@ def imaginary(n: Numbers) -> Call:
 
 @case
 def fake_quantize(n: Numbers) -> Call:
-    return call(
-        "fake_quantize_per_tensor_affine", T(*n.several(2), fill="float32"), 0.1, 3, -8, 7, free="ff -> ff"
-    )
+    return call("fake_quantize_per_tensor_affine", T(*n.several(2), fill="float32"), 0.1, 3, -8, 7, free="ff -> ff")
 
 
 BINARY = ["add.Tensor", "mul.Tensor", "maximum", "where", "true_divide.Tensor", "float_power.Tensor_Tensor", "pow"]

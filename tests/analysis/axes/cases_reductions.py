@@ -148,9 +148,7 @@ def batch_norm_that_measures(n: Numbers) -> Call:
 @case
 def instance_norm(n: Numbers) -> Call:
     a, c, s = n.several(3)
-    return call(
-        "instance_norm", T(a, c, s), T(c), T(c), None, None, True, 0.1, 1e-5, False, free="fff f f -> fff"
-    )
+    return call("instance_norm", T(a, c, s), T(c), T(c), None, None, True, 0.1, 1e-5, False, free="fff f f -> fff")
 
 
 @case
@@ -164,9 +162,7 @@ def native_batch_norm(n: Numbers) -> Call:
 def native_batch_norm_legit(n: Numbers) -> Call:
     a, c, s = n.several(3)
     stored = T(c), T(c), T(c), T(c, fill="positive")
-    return call(
-        "_native_batch_norm_legit_no_training", T(a, c, s), *stored, 0.1, 1e-5, free="fff f f f f -> fff 1 1"
-    )
+    return call("_native_batch_norm_legit_no_training", T(a, c, s), *stored, 0.1, 1e-5, free="fff f f f f -> fff 1 1")
 
 
 @case

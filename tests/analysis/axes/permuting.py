@@ -42,7 +42,7 @@ def order_of(term: Term, orders: Mapping[int, Order]) -> Order:
 
 
 def permute(module: GraphModule, axes: Axes, orders: Mapping[int, Order]) -> list[str]:
-    """Permute, in place, the slots of leaves in every stored tensor of `module`; return the names of those that changed.
+    """Permute, in place, the slots of leaves in every stored tensor of `module`; return the names of what changed.
 
     Args:
         axes: what `analyse` gave for `module`.

@@ -9,16 +9,9 @@ from __future__ import annotations
 import contextlib
 import warnings
 
-import cases_indexing
-import cases_pieces
-import cases_pointwise
-import cases_products
-import cases_reductions
-import cases_shapes
-import cases_space
 import pytest
 import torch
-from cases import CASES
+from all_cases import CASES
 from laws import checks
 from one_call import Call, Numbers, build
 
@@ -26,9 +19,6 @@ from fxcompress.analysis.axes.analyse import analyse
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.terms import LEAF, Term, find
 
-LOADED = (
-    cases_indexing, cases_pieces, cases_pointwise, cases_products, cases_reductions, cases_shapes, cases_space,
-)  # fmt: skip
 STATEMENTS = (
     "equal", "view", "grouped", "cat", "slice", "stride", "repeated", "pin", "contract", "contract_groups", "reduce",
 )  # fmt: skip

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from itertools import accumulate
-from math import prod
+from itertools import accumulate, pairwise
 
 import pytest
-import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from labelling import factorised, labels
 
 from fxcompress.analysis.axes.terms import (
-    LEAF,
-    PRODUCT,
     Term,
     factors,
     find,
@@ -28,22 +25,7 @@ from fxcompress.analysis.axes.terms import (
 )
 
 WHY = "does not fit"
-Label = frozenset[tuple[int, int]]
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
-
-
-def labels(term: Term) -> list[Label]:
-    """Return for each position the slots (leaf, number) that it is made of; pinned leaves say nothing."""
-    term = find(term)
-    if term.kind == LEAF:
-        return [frozenset() if term.pin is not None else frozenset({(id(term), slot)}) for slot in range(term.size)]
-    rows = [labels(part) for part in term.parts]
-    if term.kind != PRODUCT:
-        return [label for row in rows for label in row]
-    found: list[Label] = [frozenset()]
-    for row in rows:
-        found = [one | other for one in found for other in row]
-    return found
 
 
 def pinned(term: Term) -> bool:
@@ -52,17 +34,10 @@ def pinned(term: Term) -> bool:
 
 def divisor_chain(*rows: list[int]) -> bool:
     """Whether products of `rows` have a common refinement: all their strides divide one another."""
-    strides = sorted({stride for row in rows for stride in accumulate(reversed(row), initial=1, func=lambda a, b: a * b)})
-    return all(large % small == 0 for small, large in zip(strides, strides[1:], strict=False))
-
-
-def factorised(draw, size: int) -> list[int]:
-    """Draw factors of `size`, in any order, none of them 1."""
-    row = []
-    while size > 1:
-        row.append(draw(st.sampled_from([part for part in range(2, size + 1) if size % part == 0])))
-        size //= row[-1]
-    return row
+    strides = sorted(
+        {stride for row in rows for stride in accumulate(reversed(row), initial=1, func=lambda a, b: a * b)}
+    )
+    return all(large % small == 0 for small, large in pairwise(strides))
 
 
 @st.composite
@@ -130,7 +105,7 @@ def test_sums_are_cut_where_either_is(data):
     unify(one, other, WHY)
     assert labels(one) == labels(other)
     cuts = [0, *sorted({*ends[0], *ends[1]}), size]
-    assert [part.size for part in summands(one)] == [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    assert [part.size for part in summands(one)] == [b - a for a, b in pairwise(cuts)]
     whole = [len(row) for row in rows]
     made_by_a_cut = [part for part in summands(one) if part.size == 1 and part.pin is not None]
     assert all(part.pin is None for part in summands(one) if part.size > 1), (whole, made_by_a_cut)
@@ -225,46 +200,3 @@ def test_parts_of_one_position_are_pinned():
     one = leaf(4)
     split(one, (1, 3))
     assert [part.pin is not None for part in one.parts] == [True, False]
-
-
-# -- chains of calls, by terms and by moving numbered elements
-
-
-@quick
-@given(st.data())
-def test_chains_of_calls_move_slots_as_they_move_elements(data):
-    sizes = data.draw(st.lists(st.sampled_from([2, 3, 4, 6, 8]), min_size=1, max_size=3))
-    source = [leaf(size) for size in sizes]
-    axes, tensor = list(source), torch.arange(prod(sizes)).reshape(sizes)
-    for _ in range(data.draw(st.integers(1, 5))):
-        step = data.draw(st.sampled_from([viewed, permuted, pieces_turned]))
-        axes, tensor = step(data.draw, axes, tensor)
-    assert [term.size for term in axes] == list(tensor.shape)
-    origin = labels(product(*source)) if prod(sizes) > 1 else [frozenset()]
-    moved = labels(product(*axes))
-    assert moved == [origin[place] for place in tensor.reshape(-1).tolist()]
-
-
-def viewed(draw, axes: list[Term], tensor: torch.Tensor) -> tuple[list[Term], torch.Tensor]:
-    sizes = factorised(draw, tensor.numel())
-    made = [leaf(size) for size in sizes]
-    match_products(axes, made, WHY)
-    return made, tensor.reshape(sizes)
-
-
-def permuted(draw, axes: list[Term], tensor: torch.Tensor) -> tuple[list[Term], torch.Tensor]:
-    order = draw(st.permutations(range(len(axes))))
-    return [axes[place] for place in order], tensor.permute(order)
-
-
-def pieces_turned(draw, axes: list[Term], tensor: torch.Tensor) -> tuple[list[Term], torch.Tensor]:
-    """Split an axis, and concatenate the pieces in another order, one of them perhaps twice."""
-    dim = draw(st.integers(0, len(axes) - 1))
-    size = axes[dim].size
-    ends = [0, *sorted(draw(st.sets(st.integers(1, max(1, size - 1)), max_size=2))), size] if size > 1 else [0, size]
-    made = [leaf(b - a) for a, b in zip(ends, ends[1:], strict=False)]
-    unify(axes[dim], total(*made), WHY)
-    order = draw(st.permutations(range(len(made))))
-    parts = [tensor.narrow(dim, ends[place], made[place].size) for place in order]
-    axes = [total(*(made[place] for place in order)) if place == dim else one for place, one in enumerate(axes)]
-    return axes, torch.cat(parts, dim)

@@ -131,6 +131,6 @@ def numbered(op: Op) -> None:
 
 
 @rule(*named("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty"))
-@rule(*named("scalar_tensor", "new_empty_strided", "empty_strided"), zeros=LOSE)
+@rule(*named("scalar_tensor"), zeros=LOSE)
 def filled(op: Op) -> None:
     """Sizes are given by numbers, which pruning rewrites; no axis follows from that of another tensor."""

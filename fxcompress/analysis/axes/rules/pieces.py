@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Sequence
-
 from fxcompress.analysis.axes.op import Axis, Op, Value
 from fxcompress.analysis.axes.rules.table import named, rule
 

@@ -13,7 +13,7 @@ from fxcompress.analysis.axes.rules.table import KEEP, LOSE, POINTWISE, named, r
     *named("clone", "contiguous", "alias", "detach", "lift_fresh_copy", "positive", "conj", "resolve_conj", "imag"),
     *named("masked_fill", "where", "addcmul", "addcdiv", "lerp", "clamp", "_prelu_kernel"),
     *named("hardswish", "hardtanh", "relu6", "mish", "selu", "celu", "elu", "leaky_relu", "log_sigmoid", "hardsigmoid"),
-    *named("hardshrink", "softshrink", "threshold", "square", "float_power", "true_divide", "special_expit", "softplus"),
+    *named("hardshrink", "softshrink", "threshold", "square", "float_power", "true_divide", "softplus"),
     *(torch.ops.aten.max.other, torch.ops.aten.min.other),
     *named("fill", "fake_quantize_per_tensor_affine", "nan_to_num", "bernoulli", "logical_and", "real"),
     zeros=POINTWISE,
@@ -33,7 +33,7 @@ def prelu(op: Op) -> None:
         op.equal(slope.axes[-1] if len(slope.axes) == 1 else slope.axes[min(1, len(slope.axes) - 1)], given.axes[1])
 
 
-@rule(*named("to", "_to_copy", "type_as", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like"))
+@rule(*named("to", "_to_copy", "type_as", "zero", "zeros_like", "ones_like", "full_like", "empty_like", "rand_like"))
 @rule(*named("randn_like", "float", "double", "half"))
 def like_the_first(op: Op) -> None:
     """Only the first tensor gives its axes; another one gives its type alone."""

@@ -113,7 +113,7 @@ def grouped_product(op: Op) -> None:
     op.contract(rows.axes[1], weights.axes[1])
     op.equal(weights.axes[2], op.output.axes[1])
     op.equal(rows.axes[0], op.output.axes[0])
-    op.pin((weights.axes[0], offsets.axes[0]), "picks experts by their numbers")
+    op.pin((rows.axes[0], weights.axes[0], offsets.axes[0]), "picks experts by their numbers")
 
 
 def _equal_each(op: Op, ones: tuple[Axis, ...], others: tuple[Axis, ...]) -> None:

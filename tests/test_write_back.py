@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
+from torch.utils import _pytree as pytree
 
 import fxcompress as fxc
 from fxcompress.errors import FxcompressError, UsageError, WriteBackError
@@ -282,7 +283,7 @@ def test_a_gradient_of_the_old_size_is_dropped_and_hooks_stay():
 
 def refused(build, inputs, pipeline, match):
     model = doubled(build())
-    model(*inputs).sum().backward()
+    sum(one.sum() for one in pytree.tree_leaves(model(*inputs))).backward()
     model.register_forward_hook(lambda *_: None)
     result = fxc.compress(model, inputs, pipeline)
     model.train()
@@ -307,7 +308,7 @@ class Returning(nn.Module):
 
     def forward(self, x):
         hidden = torch.tanh(self.first(x))
-        return torch.cat([hidden, self.second(hidden)], -1)
+        return {"hidden": hidden, "result": self.second(hidden)}
 
 
 class Averaging(nn.Module):
@@ -332,6 +333,13 @@ def test_a_mean_that_a_module_cannot_correct_is_refused_by_its_name():
     x = torch.randn(3, 6, dtype=torch.float64)
     refused(
         Averaging, (x,), "prune{ratio=0.5 round_to=1}", r"differs .*first module whose output differs is mean \(Mean\)"
+    )
+
+
+def test_what_is_returned_in_its_old_size_is_refused_with_the_reason():
+    x = torch.randn(3, 6, dtype=torch.float64)
+    refused(
+        Returning, (x,), "prune{ratio=0.5 round_to=1}", r"result\['hidden'\] is f64\[3, 8\].*f64\[3, 16\].*zeros for"
     )
 
 

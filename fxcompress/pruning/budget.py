@@ -128,8 +128,7 @@ def left_of(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> Left:
 def below(ranked: Sequence[Ranked], threshold: float, limits: Limits) -> dict[str, int]:
     """Return how many slots of each group stay where all whose score is below `threshold` go."""
     return {
-        one.group.name: min(one.group.size, max(limits.least, int((one.scores >= threshold).sum())))
-        for one in ranked
+        one.group.name: min(one.group.size, max(limits.least, int((one.scores >= threshold).sum()))) for one in ranked
     }
 
 

@@ -118,6 +118,17 @@ def sizes_left(call: Call, given: list[Any], axes: tuple[Axis, ...]) -> list[Any
     return made
 
 
+@rewrites("squeeze")
+def _squeeze(call: Call) -> None:
+    """An axis of which one slot is left is no axis of size 1: what was dropped is dropped, and nothing else."""
+    axes = call.given("self").axes
+    names = {parameter.name for parameter in call.node.target._schema.arguments}  # type: ignore[union-attr]
+    given = call.argument("dim") if "dim" in names else list(range(len(axes)))
+    dims = [dim % len(axes) for dim in (given if isinstance(given, list | tuple) else [given])]
+    call.node.target = aten.squeeze.dims
+    call.node.args, call.node.kwargs = (call.node.args[0], [dim for dim in dims if axes[dim].size == 1]), {}
+
+
 @rewrites("repeat", "tile")
 def _repeat(call: Call) -> None:
     name = "repeats" if "repeat" in str(call.node.target) else "dims"

@@ -20,7 +20,7 @@ def correct(axes: Axes, kept: Kept, node: Node) -> None:
     """Let `node` compute what it would if the removed slots were there and zero."""
     if is_call(node, aten.mean):
         averaged = [role.axes[0] for role in axes.roles[node] if role.kind == AVERAGED]
-        scale(node, _share(kept, averaged))
+        scale(axes, node, _share(kept, averaged))
     elif is_call(node, aten.rms_norm):
         _root_mean_square(axes, kept, node)
     elif is_call(node, aten.scaled_dot_product_attention):
@@ -41,7 +41,7 @@ def _root_mean_square(axes: Axes, kept: Kept, node: Node) -> None:
         eps = argument(node, "eps")
         eps = torch.finfo(node.meta["val"].dtype).eps if eps is None else eps
         set_argument(node, "eps", eps / share)
-        scale(node, 1 / math.sqrt(share))
+        scale(axes, node, 1 / math.sqrt(share))
 
 
 def _keep_scale(axes: Axes, kept: Kept, node: Node) -> None:
@@ -53,12 +53,13 @@ def _keep_scale(axes: Axes, kept: Kept, node: Node) -> None:
         set_argument(node, "scale", 1 / math.sqrt(size))
 
 
-def scale(node: Node, factor: float) -> None:
-    """Multiply what `node` gives by `factor`, for all its readers."""
+def scale(axes: Axes, node: Node, factor: float) -> None:
+    """Multiply what `node` gives by `factor`, for all its readers; the product has the axes of `node`."""
     if factor == 1:
         return
     with node.graph.inserting_after(node):
         scaled = node.graph.call_function(aten.mul.Tensor, (node, factor))
     scaled.meta = {key: value for key, value in node.meta.items() if key != "origin"}
     scaled.meta["origin"] = (node.name,)
+    axes.values[scaled] = axes.values[node]
     node.replace_all_uses_with(scaled, delete_user_cb=lambda user: user is not scaled)

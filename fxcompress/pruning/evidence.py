@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 
 import torch
 from torch.fx import GraphModule, Node
@@ -30,19 +32,47 @@ class Slices:
         dim: its axis that carries the group.
         kind: "producer" (rows that compute the slots), "consumer" (columns that contract them), "scale" and "shift"
             (vectors that multiply or are added), "other" (running statistics, tables).
-        weight: floating [slots, elements]: the elements of the tensor that go with each slot.
-        gradient: the gradient of the loss, like `weight`; None where none was taken.
+        tensor: the whole tensor, floating.
+        places: [slots, times], the positions of its axis `dim` in which each slot stands.
+        whole_gradient: the gradient of the loss, like `tensor`; None where none was taken.
         magnitude: [slots], of what a consumer contracts: mean absolute value; None where nothing was observed.
-        energy: [slots], of what a consumer contracts: root of the sum of squares.
+        energy: [slots], of what a consumer contracts: root of the sum of mean squares.
     """
 
     path: str
     dim: int
     kind: str
-    weight: torch.Tensor
-    gradient: torch.Tensor | None = None
+    tensor: torch.Tensor
+    places: torch.Tensor
+    whole_gradient: torch.Tensor | None = None
     magnitude: torch.Tensor | None = None
     energy: torch.Tensor | None = None
+
+    @functools.cached_property
+    def weight(self) -> torch.Tensor:
+        """[slots, elements]: the elements of the tensor that go with each slot."""
+        return gathered(self.tensor, self.dim, self.places)
+
+    @functools.cached_property
+    def gradient(self) -> torch.Tensor | None:
+        """[slots, elements], the gradient of the loss; None where none was taken."""
+        return None if self.whole_gradient is None else gathered(self.whole_gradient, self.dim, self.places)
+
+    def powers(self, power: float) -> torch.Tensor:
+        """Return [slots] float64: the sum over the elements of |w| ** power, without gathering them."""
+        return power_sums(self.tensor, self.dim, power)[self.places].sum(1).double()
+
+
+def power_sums(tensor: torch.Tensor, dim: int, power: float) -> torch.Tensor:
+    """Return [positions of `dim`]: the sum over all other dims of |w| ** power."""
+    wide = tensor if tensor.dtype == torch.float64 else tensor.float()
+    if dim == 0:
+        rows = wide.reshape(wide.shape[0], -1)
+        norms: torch.Tensor = torch.linalg.vector_norm(rows, power, dim=1)
+        return norms.pow(power)
+    blocks = wide.reshape(prod(wide.shape[:dim]), wide.shape[dim], -1)
+    powered = blocks.square() if power == 2 else blocks.abs().pow(power) if power != 1 else blocks.abs()
+    return powered.sum(0).sum(1)
 
 
 @dataclass(frozen=True)
@@ -99,23 +129,28 @@ class Evidences:
         tensor = attribute(self.module, carrier.path).detach()
         if not tensor.is_floating_point():
             return None
-        gradient, seen = self.gradients.get(carrier.path), self.observed.get(id(carrier.axis))
+        seen = self.observed.get(id(carrier.axis))
         return Slices(
             carrier.path,
             carrier.dim,
             self.kind(carrier),
-            gathered(tensor, carrier.axis, group),
-            None if gradient is None else gathered(gradient, carrier.axis, group),
-            None if seen is None else gathered(seen.magnitude, seen.axis, group, 0).mean(1),
-            None if seen is None else gathered(seen.squares, seen.axis, group, 0).sum(1).sqrt(),
+            tensor,
+            places_of(carrier.axis, group).to(tensor.device),
+            self.gradients.get(carrier.path),
+            None if seen is None else seen.magnitude[places_of(seen.axis, group)].mean(1),
+            None if seen is None else seen.squares[places_of(seen.axis, group)].sum(1).sqrt(),
         )
 
 
-def gathered(tensor: torch.Tensor, axis: Axis, group: Group, dim: int | None = None) -> torch.Tensor:
-    """Return [slots, elements] of a tensor whose dimension `dim`, by default that of `axis`, is like `axis`."""
-    places = torch.from_numpy(positions_of_all(axis.term, group.leaves)).to(tensor.device)
-    rows = tensor.movedim(axis.dim if dim is None else dim, 0).reshape(axis.size, -1)
-    return rows[places].reshape(group.size, -1)
+def places_of(axis: Axis, group: Group) -> torch.Tensor:
+    """Return [slots, times]: the positions of `axis` in which each slot of a group stands."""
+    return torch.from_numpy(positions_of_all(axis.term, group.leaves))
+
+
+def gathered(tensor: torch.Tensor, dim: int, places: torch.Tensor) -> torch.Tensor:
+    """Return [slots, elements] of a tensor whose dimension `dim` has the slots at `places`."""
+    rows = tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
+    return rows[places].reshape(len(places), -1)
 
 
 def contracted_axes(axes: Axes) -> set[int]:

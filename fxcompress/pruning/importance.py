@@ -75,7 +75,7 @@ def _weights(evidence: Evidence) -> Sequence[Slices]:
 
 def _norms(rows: Sequence[Slices], power: float) -> torch.Tensor:
     """Return [slots]: the sum over all elements of |w| ** power."""
-    return torch.stack([one.weight.double().abs().pow(power).sum(1) for one in rows]).sum(0)
+    return torch.stack([one.powers(power) for one in rows]).sum(0)
 
 
 @importance("l1")
@@ -116,7 +116,7 @@ def wanda(evidence: Evidence) -> torch.Tensor:
     seen = [one for one in evidence.slices if one.energy is not None]
     if not seen:
         return l2(evidence)
-    rows = [one.weight.double().abs().sum(1) * one.energy for one in seen if one.energy is not None]
+    rows = [one.powers(1) * one.energy for one in seen if one.energy is not None]
     return torch.stack(rows).sum(0)
 
 

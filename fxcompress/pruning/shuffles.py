@@ -81,4 +81,5 @@ def rewrite_gathers(axes: Axes, kept: Kept) -> None:
                 chosen = ranks[chosen]
             set_argument(node, "index", add_tensor(axes.module, str(index.target), chosen, node))
             replaced.append(str(index.target))
-    drop_unused(axes.module, replaced)
+    if replaced:
+        drop_unused(axes.module, replaced)

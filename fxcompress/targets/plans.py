@@ -67,7 +67,7 @@ def _positions(value: Any) -> list[int]:
 
 def _dims(name: str, value: Any, kept: list[list[int]]) -> dict[int, list[int]]:
     given: Mapping[str, Any] = checked(value, dict, f"what the plan says of {short(name)}")
-    if not given:
+    if not given or not name:
         raise ArtifactError(f"the plan names {short(name)} and keeps no positions of it")
     made = {}
     for dim, place in given.items():

@@ -146,6 +146,7 @@ BAD = {
     "positions in place": {"kept": [[0]], "tensors": {"a": {"0": [0]}}},
     "a quote in a name": {"kept": [[0]], "tensors": {'a"': {"0": 0}}},
     "a line in a name": {"kept": [[0]], "tensors": {"a\n": {"0": 0}}},
+    "no name": {"kept": [[0]], "tensors": {"": {"0": 0}}},
     "a long name": {"kept": [[0]], "tensors": {"a" * 2000: {"0": 0}}},
 }
 

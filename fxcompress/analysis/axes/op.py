@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.fx import Node
 
-from fxcompress.analysis.axes.terms import SUM, Term, find, match_products, pin, product, total, unify, units
+from fxcompress.analysis.axes.terms import SUM, Term, find, pin, product, total, units
+from fxcompress.analysis.axes.unification import match_products, unify
 from fxcompress.graph.nodes import argument
 
 EQUAL, VIEW, CAT, SLICE, GATHER, CONTRACT = "equal", "view", "cat", "slice", "gather", "contract"
@@ -167,7 +168,7 @@ class Op:
             self.equal(one, other)
 
     def view(self, left: Sequence[Axis | None], right: Sequence[Axis | None]) -> None:
-        """State that the axes on the left, major to minor, are a row of positions; those on the right are the same row."""
+        """State that the axes on the left, major to minor, are a row of positions, and those on the right the same."""
         ones = [axis for axis in left if axis is not None and axis.size != 1]
         others = [axis for axis in right if axis is not None and axis.size != 1]
         if not ones and not others:

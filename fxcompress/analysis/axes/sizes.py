@@ -17,20 +17,25 @@ class Sizes:
 
     def __init__(self) -> None:
         self._symbols: dict[sympy.Symbol, int] = {}
-        self._others: dict[sympy.Expr, int] = {}
+        self._known: dict[sympy.Expr, int] = {}
 
     def of(self, size: Any) -> int:
         """Return a size as a whole number, `DYNAMIC` or more where it is dynamic."""
         if not isinstance(size, torch.SymInt):
             return int(size)
         expression = size.node.expr
+        if expression not in self._known:
+            self._known[expression] = self._number(expression)
+        return self._known[expression]
+
+    def _number(self, expression: sympy.Expr) -> int:
         for symbol in sorted(expression.free_symbols, key=str):
             self._symbols.setdefault(symbol, _PRIMES[len(self._symbols)])
         value = expression.subs(self._symbols)
         if value.is_Integer and value > 0:
             return int(value)
         # Not a product of dynamic and fixed sizes: equal to nothing but itself.
-        return self._others.setdefault(expression, 2**4000 + len(self._others))
+        return 2**4000 + len(self._known)
 
 
 def is_dynamic(size: int) -> bool:

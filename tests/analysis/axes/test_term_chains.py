@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelling import factorised, labels
 
-from fxcompress.analysis.axes.terms import Term, leaf, match_products, product, total, unify
+from fxcompress.analysis.axes.terms import Term, leaf, product, total
+from fxcompress.analysis.axes.unification import match_products, unify
 
 WHY = "does not fit"
 

@@ -9,20 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from labelling import factorised, labels
 
-from fxcompress.analysis.axes.terms import (
-    Term,
-    factors,
-    find,
-    leaf,
-    leaves,
-    match_products,
-    pin,
-    product,
-    split,
-    summands,
-    total,
-    unify,
-)
+from fxcompress.analysis.axes.terms import Term, factors, find, leaf, leaves, pin, product, summands, total
+from fxcompress.analysis.axes.unification import match_products, split, unify
 
 WHY = "does not fit"
 quick = settings(max_examples=150, deadline=None, derandomize=True, database=None)
@@ -200,3 +188,13 @@ def test_parts_of_one_position_are_pinned():
     one = leaf(4)
     split(one, (1, 3))
     assert [part.pin is not None for part in one.parts] == [True, False]
+
+
+def test_a_product_within_a_sum_is_cut_at_whole_rows():
+    major, minor, rest, first, second = leaf(6), leaf(2), leaf(4), leaf(4), leaf(12)
+    one, other = total(product(major, minor), rest), total(first, second)
+    unify(one, other, WHY)
+    assert [part.size for part in summands(major)] == [2, 4]
+    assert labels(one) == labels(other)
+    assert labels(first) == labels(product(summands(major)[0], minor))
+    assert not pinned(one)

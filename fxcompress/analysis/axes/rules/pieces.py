@@ -158,5 +158,3 @@ def pad(op: Op) -> None:
             op.pin((one, other), "pads this axis")
         else:
             op.cat([before, one, after], other)
-
-

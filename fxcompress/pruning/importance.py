@@ -92,8 +92,8 @@ def l2(evidence: Evidence) -> torch.Tensor:
 
 @importance("group-norm")
 def group_norm(evidence: Evidence) -> torch.Tensor:
-    """Euclidean norm over all weights that the slot takes with it, of producers and consumers (Fang et al., 2023)."""
-    return _norms(evidence.of(PRODUCER, CONSUMER, SCALE) or evidence.slices, 2).sqrt()
+    """Sum of squares of all weights that the slot takes with it, of producers and consumers (Fang et al., 2023)."""
+    return _norms(evidence.of(PRODUCER, CONSUMER, SCALE) or evidence.slices, 2)
 
 
 @importance("bn-scale")

@@ -44,7 +44,8 @@ def write_back(model: nn.Module, result: Result) -> WrittenBack:
 
     Args:
         model: the module that was compressed, or one of the same architecture.
-        result: what `fxcompress.compress` gave, by passes that keep the names of the tensors: prune, merge, reconstruct, mask.
+        result: what `fxcompress.compress` gave, by passes that keep the names of the tensors: prune, merge, reconstruct
+            and mask do.
 
     Raises:
         WriteBackError: the module cannot be what the graph is; names the first place where they differ. The module is

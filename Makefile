@@ -60,6 +60,9 @@ docs: $(VENV)/dev.stamp
 golden: $(VENV)/dev.stamp
 	@$(BIN)/python -m pytest -q tests/golden --update-golden
 
+nightly: $(VENV)/dev.stamp
+	@$(THREADS) $(BIN)/python benchmarks/pruning_random.py --count 2000
+
 slow: $(VENV)/dev.stamp
 	@$(THREADS) $(BIN)/python -m pytest -n 2 --dist loadfile --slow
 

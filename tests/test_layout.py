@@ -28,6 +28,7 @@ ORDER = (
     "targets",
     "reporting",
     "compiler",
+    "writing_back",
     "comparison",
     "recipe",
     "models",

@@ -185,7 +185,8 @@ def _notes(made: Selection, groups: Sequence[Group], settings: Settings) -> list
         names = [f"{name} ({plural(count, 'call')})" for name, count in made.unknown.items()]
         notes.append(f"no rule describes {listing(names)}: all axes around stay (register_axis_rules)")
     if settings.exact and made.inexact:
-        notes.append(f"exact: {plural(len(made.inexact), 'group')} left alone, the first: {next(iter(made.inexact))}")
+        name, why = next(iter(made.inexact.items()))
+        notes.append(f"exact: {plural(len(made.inexact), 'group')} left alone, the first {name}: {why}")
     if not made.rows:
         free = sum(group.free for group in groups)
         notes.append(f"nothing was removed; {free} of {len(groups)} groups may lose slots")

@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from pruned_nets import NETS, Attention, Convolutions, FeaturesToo, Perceptron, Shuffling, masked, randomised
+from pruned_nets import NETS, Attention, Convolutions, FeaturesToo, Grouped, Perceptron, Shuffling, masked, randomised
 from torch import nn
 from torch.nn import functional
 
@@ -116,6 +116,19 @@ def test_the_channels_of_heads_leave_the_scale_of_the_scores_as_it_was():
     assert error(result.module(*inputs), masked(net, result.stages[0].details["removed"])(*inputs)) < TIGHT
     scale = next(node for node in result.module.graph.nodes if "scaled_dot" in str(node.target)).kwargs["scale"]
     assert scale == pytest.approx(8**-0.5)
+
+
+@pytest.mark.parametrize(("factor", "rows"), [(0, {"q": 32, "k": 16}), (1, {"q": 32}), (-1, {"q": 32, "k": 16})])
+def test_grouped_queries_lose_whole_groups_or_queries_of_each_or_rotary_pairs(factor, rows):
+    net, inputs = make(Grouped)
+    result = prune(net, inputs, f"prune{{ratio=0.5 targets=q factor={factor} round_to=1 exact=true}}")
+    removed = result.stages[0].details["removed"]
+    assert error(result.module(*inputs), masked(net, removed)(*inputs)) < TIGHT
+    assert {name: len(removed[f"{name}.weight"][0]) for name in ("q", "k") if f"{name}.weight" in removed} == rows
+    if factor == -1:
+        # Channel j of a head is rotated with channel j + 8, by one frequency.
+        gone = {place % 16 for place in removed["q.weight"][0]}
+        assert gone == {place + 8 * half for place in removed["frequencies"][0] for half in (0, 1)}
 
 
 def test_a_relaxed_shuffle_lets_its_halves_differ():

@@ -14,7 +14,7 @@ from fxcompress.analysis.axes.rules.table import KEEP, LOSE, POINTWISE, named, r
     *named("masked_fill", "where", "addcmul", "addcdiv", "lerp", "clamp", "_prelu_kernel"),
     *named("hardswish", "hardtanh", "relu6", "mish", "selu", "celu", "elu", "leaky_relu", "log_sigmoid", "hardsigmoid"),
     *named("hardshrink", "softshrink", "threshold", "square", "float_power", "true_divide", "softplus"),
-    *named("special_expit"),
+    *named("special_expit", "floor_divide"),
     *(torch.ops.aten.max.other, torch.ops.aten.min.other),
     *named("fill", "fake_quantize_per_tensor_affine", "nan_to_num", "bernoulli", "logical_and", "real"),
     zeros=POINTWISE,

@@ -147,6 +147,8 @@ def _repeat_interleave(call: Call) -> None:
         one, whole = call.given("self").axes[dim], call.output.axes[dim]
         if not is_dynamic(call.size(whole)):
             call.put("repeats", call.size(whole) // call.size(one))
+            if isinstance(call.argument("output_size"), int):
+                call.put("output_size", call.size(whole))
 
 
 @rewrites("split", "split_with_sizes", "chunk", "tensor_split", "unsafe_split", "unsafe_chunk")

@@ -131,6 +131,27 @@ def test_grouped_queries_lose_whole_groups_or_queries_of_each_or_rotary_pairs(fa
         assert gone == {place + 8 * half for place in removed["frequencies"][0] for half in (0, 1)}
 
 
+class Drawing(nn.Module):
+    """Keeps the positions that chance says, as masked autoencoders do, and repeats groups by their number."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem, self.head = nn.Linear(12, 32), nn.Linear(64, 10)
+
+    def forward(self, x):
+        order = torch.rand(x.shape[0], x.shape[1]).argsort(1)[:, :3]
+        x = functional.relu(self.stem(x)).gather(1, order[:, :, None].expand(-1, -1, 32)).mean(1)
+        return self.head(x.view(-1, 4, 8).repeat_interleave(2, 1, output_size=8).flatten(1))
+
+
+def test_a_model_that_draws_random_numbers_is_proved_by_the_same_draws():
+    torch.manual_seed(0)
+    inputs = (torch.randn(4, 6, 12).double(),)
+    result = prune(Drawing().double().eval(), inputs, "prune{ratio=0.5 exact=true}")
+    assert result.stages[0].details["removed"]
+    assert result.stages[0].details["proof"] < TIGHT
+
+
 def test_a_relaxed_shuffle_lets_its_halves_differ():
     net, inputs = make(Shuffling)
     strict = prune(net, inputs, "prune{ratio=0.5 exact=true round_to=1}")

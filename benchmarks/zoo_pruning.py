@@ -28,7 +28,6 @@ from typing import Any
 
 from zoo import Row, chosen, environment, in_process, output_of, relative_error, write_whole
 
-sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "analysis" / "axes"))
 LARGEST_DOUBLE = 250e6
 LEAST_REMOVED, MOST_SECONDS = 0.2, 60.0
 
@@ -110,8 +109,8 @@ def randomised(model: Any) -> Any:
     with torch.no_grad():
         for module in model.modules():
             if isinstance(module, norms) and module.running_mean is not None:
-                module.running_mean.normal_(0, 0.1)
-                module.running_var.uniform_(0.5, 1.5)
+                module.get_buffer("running_mean").normal_(0, 0.1)
+                module.get_buffer("running_var").uniform_(0.5, 1.5)
         for name, parameter in model.named_parameters():
             if parameter.dim() == 1 and name.endswith("bias"):
                 parameter.normal_(0, 0.1)
@@ -164,7 +163,7 @@ def lossy(captured: Any) -> Row:
 def exact(model: Any, captured: Any) -> Row:
     """Prune exactly, and compare with the original module whose removed slices are zero."""
     import fxcompress
-    from fxcompress.pruning.proof import set_to_zero
+    from fxcompress.pruning.removing.proof import set_to_zero
 
     result = fxcompress.compress(captured, None, "prune{ratio=0.5 exact=true}", diffs=False)
     stage = result.stages[0]
@@ -183,12 +182,11 @@ def exact(model: Any, captured: Any) -> Row:
 
 def permuted(captured: Any) -> Row:
     """Permute the slots of all groups in all carriers, and compare the results."""
-    from permuting import permute, random_orders
-
     from fxcompress.analysis.axes.analyse import analyse
+    from fxcompress.analysis.axes.axis import TAPPED
     from fxcompress.analysis.axes.groups import groups_of
-    from fxcompress.analysis.axes.op import TAPPED
     from fxcompress.analysis.axes.terms import leaves
+    from fxcompress.testing.permuting import permute, random_orders
 
     inputs = captured.inputs
     want = output_of(captured.module, inputs.args, inputs.kwargs)
@@ -218,13 +216,14 @@ def _flat(result: Any) -> list[Any]:
 def pinned(module: Any) -> list[str]:
     """Return the pinned axes that most parameters carry, each with the call that pins it."""
     from fxcompress.analysis.axes.analyse import analyse
+    from fxcompress.analysis.axes.axis import Pin
     from fxcompress.analysis.axes.groups import groups_of
     from fxcompress.graph.tensors import attribute
 
     found = []
     for group in groups_of(analyse(module)):
         pin = group.leaf.pin
-        if pin is not None and hasattr(pin, "node"):
+        if isinstance(pin, Pin):
             weight = sum(attribute(module, carrier.path).numel() for carrier in group.carriers)
             found.append((weight, f"{group.name} ({group.size}): %{pin.node.name} {pin.text} ({pin.node.target})"))
     return [text for _, text in sorted(found, reverse=True)[:5]]

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from fxcompress.hookspecs import hookimpl as hookimpl
     from fxcompress.pipeline import Pipeline as Pipeline
     from fxcompress.plugins import Plugins as Plugins
-    from fxcompress.pruning.apply import apply_plan as apply_plan
+    from fxcompress.pruning.removing.apply import apply_plan as apply_plan
     from fxcompress.targets import load_artifact as load  # noqa: F401
     from fxcompress.writing_back import write_back as write_back
 
@@ -60,7 +60,7 @@ _HOMES = {
     "hookimpl": "hookspecs",
     "Pipeline": "pipeline",
     "Plugins": "plugins",
-    "apply_plan": "pruning.apply",
+    "apply_plan": "pruning.removing.apply",
     "load": "targets:load_artifact",
     "write_back": "writing_back",
 }

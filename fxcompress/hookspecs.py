@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from fxcompress.analysis.axes import RegisterAxisRule
     from fxcompress.contract import Pass
     from fxcompress.pipeline.step import Step
-    from fxcompress.pruning.importance import RegisterImportance
+    from fxcompress.pruning.choosing.importance import RegisterImportance
 
     Instrument = Callable[[Step], AbstractContextManager[None]]
 

@@ -16,7 +16,7 @@ from fxcompress import hookspecs
 from fxcompress.analysis.axes import LOSE, Rule, Statement
 from fxcompress.contract import Pass, Registry, axis_rule, check_class
 from fxcompress.errors import FxcompressError, PipelineError, PluginError, UsageError
-from fxcompress.pruning.importance import Importance, Score, checked_importance
+from fxcompress.pruning.choosing.importance import Importance, Score, checked_importance
 from fxcompress.text import suggestion
 
 GROUP = "fxcompress"

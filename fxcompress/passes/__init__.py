@@ -16,7 +16,7 @@ from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
-from fxcompress.pruning.importance import IMPORTANCES, RegisterImportance
+from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportance
 
 
 @hookimpl

@@ -12,10 +12,10 @@ from fxcompress.analysis.axes.groups import Group, Kept, groups_of
 from fxcompress.analysis.axes.terms import leaves
 from fxcompress.contract import Pass, PassContext, between, option, statistic
 from fxcompress.graph.shapes import propagate
-from fxcompress.pruning.following import touching
-from fxcompress.pruning.history import remember
-from fxcompress.pruning.merging import Merged, mask_without, merge_group
-from fxcompress.pruning.rewrite import remove
+from fxcompress.pruning.merging.adding_up import Merged, mask_without, merge_group
+from fxcompress.pruning.merging.following import touching
+from fxcompress.pruning.removing.history import remember
+from fxcompress.pruning.removing.rewrite import remove
 from fxcompress.text import listing
 
 

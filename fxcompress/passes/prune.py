@@ -9,12 +9,12 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
-from fxcompress.pruning.history import remember
-from fxcompress.pruning.proof import prove
-from fxcompress.pruning.selection import Selection, prune_once
-from fxcompress.pruning.settings import Settings
-from fxcompress.pruning.shuffles import relax_shuffles
-from fxcompress.pruning.steps import prune_in_steps
+from fxcompress.pruning.choosing.selection import Selection, prune_once
+from fxcompress.pruning.choosing.settings import Settings
+from fxcompress.pruning.choosing.steps import prune_in_steps
+from fxcompress.pruning.removing.history import remember
+from fxcompress.pruning.removing.proof import prove
+from fxcompress.pruning.removing.shuffles import relax_shuffles
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.observe import buffers_restored, flat_inputs
 from fxcompress.contract import Pass, PassContext, above, at_least, option, statistic
 from fxcompress.errors import PassFailed
-from fxcompress.pruning.least_squares import Fit
-from fxcompress.pruning.refitting import Settings, Task, refit, tasks_of
+from fxcompress.pruning.refitting.layer_by_layer import Settings, Task, refit, tasks_of
+from fxcompress.pruning.refitting.least_squares import Fit
 from fxcompress.text import listing
 
 

@@ -17,7 +17,7 @@ from fxcompress.targets.names import label
 from fxcompress.targets.payloads import MAX_DIMENSIONS
 
 if TYPE_CHECKING:
-    from fxcompress.pruning.rewrite import Plan
+    from fxcompress.pruning.removing.rewrite import Plan
 
 MAX_SIZE = 2**31
 _DIMS = {str(dim): dim for dim in range(MAX_DIMENSIONS)}

@@ -14,7 +14,7 @@ from fxcompress.writing_back.saved import own_tensors
 
 if TYPE_CHECKING:
     from fxcompress.compiler import Result
-    from fxcompress.pruning.rewrite import Plan
+    from fxcompress.pruning.removing.rewrite import Plan
 
 Contents = dict[int, torch.Tensor]
 

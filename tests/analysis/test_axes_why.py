@@ -12,7 +12,7 @@ from axes_models import EXAMPLES, axes_of
 
 import fxcompress as fxc
 from fxcompress.analysis.axes import why
-from fxcompress.analysis.axes.op import CAT, Pin
+from fxcompress.analysis.axes.axis import CAT, Pin
 from fxcompress.analysis.axes.terms import leaves
 
 

@@ -20,9 +20,9 @@ from fxcompress.demo.digits import BATCH, DigitNet, accuracy, load_images
 from fxcompress.errors import PassFailed, StepFailed
 from fxcompress.graph.shapes import propagate
 from fxcompress.passes.reconstruct import Reconstruct
-from fxcompress.pruning.history import remember
-from fxcompress.pruning.least_squares import Moments, best_fit
-from fxcompress.pruning.rewrite import remove
+from fxcompress.pruning.refitting.least_squares import Moments, best_fit
+from fxcompress.pruning.removing.history import remember
+from fxcompress.pruning.removing.rewrite import remove
 
 
 @dataclass(frozen=True)

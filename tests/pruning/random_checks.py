@@ -16,7 +16,7 @@ from fxcompress.analysis.axes.analyse import analyse
 from fxcompress.analysis.axes.groups import Group, Kept, groups_of
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.rewrite import Plan, remove
+from fxcompress.pruning.removing.rewrite import Plan, remove
 
 TOLERANCE = 1e-10
 
@@ -93,7 +93,7 @@ def distance(expected: torch.Tensor, found: torch.Tensor) -> float:
 
 
 def _permuted(captured: fxc.Captured, free: list[Group], given: torch.Tensor, seed: int) -> float:
-    from permuting import permute, random_orders
+    from fxcompress.testing.permuting import permute, random_orders
 
     module = copy.deepcopy(captured.module)
     axes = analyse(module)

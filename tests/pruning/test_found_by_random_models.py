@@ -10,7 +10,7 @@ from torch import nn
 import fxcompress as fxc
 from fxcompress.analysis.axes.analyse import analyse
 from fxcompress.analysis.axes.groups import Kept, groups_of
-from fxcompress.pruning.rewrite import remove
+from fxcompress.pruning.removing.rewrite import remove
 
 
 class MeanThenHalves(nn.Module):

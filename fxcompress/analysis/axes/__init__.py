@@ -6,13 +6,13 @@ for what a call does to zeros, and those for what it reduces.
 
 from fxcompress.analysis.axes.analyse import Axes as Axes
 from fxcompress.analysis.axes.analyse import analyse as analyse
-from fxcompress.analysis.axes.op import AVERAGED as AVERAGED
-from fxcompress.analysis.axes.op import NORMALISED as NORMALISED
-from fxcompress.analysis.axes.op import RMS_NORMALISED as RMS_NORMALISED
-from fxcompress.analysis.axes.op import SUMMED as SUMMED
-from fxcompress.analysis.axes.op import Axis as Axis
+from fxcompress.analysis.axes.axis import AVERAGED as AVERAGED
+from fxcompress.analysis.axes.axis import NORMALISED as NORMALISED
+from fxcompress.analysis.axes.axis import RMS_NORMALISED as RMS_NORMALISED
+from fxcompress.analysis.axes.axis import SUMMED as SUMMED
+from fxcompress.analysis.axes.axis import Axis as Axis
+from fxcompress.analysis.axes.axis import Value as Value
 from fxcompress.analysis.axes.op import Op as Op
-from fxcompress.analysis.axes.op import Value as Value
 from fxcompress.analysis.axes.registering import RegisterAxisRule as RegisterAxisRule
 from fxcompress.analysis.axes.rules import AFFINE as AFFINE
 from fxcompress.analysis.axes.rules import KEEP as KEEP

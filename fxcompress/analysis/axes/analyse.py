@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.axes.op import TAPPED, Axis, Link, Op, Pin, Role, Value
+from fxcompress.analysis.axes.axis import TAPPED, Axis, Link, Pin, Role, Value
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules import POINTWISE, TABLE, Rule
 from fxcompress.analysis.axes.rules.pointwise import pointwise
 from fxcompress.analysis.axes.sizes import Sizes, is_dynamic

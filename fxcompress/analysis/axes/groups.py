@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import Axis
+from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find, leaves
 
 Mask = NDArray[np.bool_]

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import Axis, Pin, Value
+from fxcompress.analysis.axes.axis import Axis, Pin, Value
 from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, summands
 from fxcompress.errors import UsageError
 from fxcompress.text import listing, suggestion

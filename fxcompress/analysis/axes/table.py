@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 from tabulate import tabulate
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group, Left, groups_of
 from fxcompress.analysis.axes.naming import reason, said
-from fxcompress.analysis.axes.op import Pin
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.text import listing, plural

@@ -11,9 +11,9 @@ from tabulate import tabulate
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import CAT, CONTRACT, EQUAL, GATHER, SLICE, VIEW, Axis, Link, Pin
 from fxcompress.analysis.axes.groups import Group, groups_of
 from fxcompress.analysis.axes.naming import axes_named, axis_name, called, factors_text, said
-from fxcompress.analysis.axes.op import CAT, CONTRACT, EQUAL, GATHER, SLICE, VIEW, Axis, Link, Pin
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.analysis.axes.terms import Term, find, leaves
 from fxcompress.analysis.axes.zeros import inexact

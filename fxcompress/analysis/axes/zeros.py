@@ -16,7 +16,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, TAPPED, Pin, Role, Value
+from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Pin, Role, Value
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
 from fxcompress.graph.nodes import argument, is_call

@@ -72,7 +72,16 @@ def fake_quantize(n: Numbers) -> Call:
     return call("fake_quantize_per_tensor_affine", T(*n.several(2), fill="float32"), 0.1, 3, -8, 7, free="ff -> ff")
 
 
-BINARY = ["add.Tensor", "mul.Tensor", "maximum", "where", "true_divide.Tensor", "float_power.Tensor_Tensor", "pow"]
+BINARY = [
+    "add.Tensor",
+    "mul.Tensor",
+    "maximum",
+    "where",
+    "floor_divide",
+    "true_divide.Tensor",
+    "float_power.Tensor_Tensor",
+    "pow",
+]
 
 
 def _binary(n: Numbers, option: str) -> Call:

@@ -7,16 +7,16 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 import torch
 from one_call import Call, Reader, build, summed
-from permuting import order_of, permute, random_orders
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes, analyse
+from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.groups import Kept
-from fxcompress.analysis.axes.op import Axis
 from fxcompress.analysis.axes.terms import Term, leaves
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.rewrite import remove
+from fxcompress.pruning.removing.rewrite import remove
+from fxcompress.testing.permuting import order_of, permute, random_orders
 
 
 class Violated(AssertionError):

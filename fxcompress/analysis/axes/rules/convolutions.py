@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fxcompress.analysis.axes.op import Axis, Op
+from fxcompress.analysis.axes.axis import Axis
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import KEEP, PRODUCT, named, rule
 from fxcompress.analysis.axes.terms import Term
 

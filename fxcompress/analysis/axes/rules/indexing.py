@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import torch
 
-from fxcompress.analysis.axes.op import Axis, Op, Value
+from fxcompress.analysis.axes.axis import Axis, Value
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import LOSE, named, rule
 
 LOOKS_UP = "looks positions of this axis up by their numbers"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fxcompress.analysis.axes.op import Axis, Op, Value
+from fxcompress.analysis.axes.axis import Axis, Value
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import named, rule
 
 ONE = "handles one position by its number"

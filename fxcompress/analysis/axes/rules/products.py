@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from itertools import zip_longest
 
-from fxcompress.analysis.axes.op import SUMMED, Axis, Op, Value
+from fxcompress.analysis.axes.axis import SUMMED, Axis, Value
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import PRODUCT, named, rule
 from fxcompress.analysis.axes.terms import Term
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from fxcompress.analysis.axes.op import AVERAGED, NORMALISED, RMS_NORMALISED, SUMMED, Axis, Op, Value
+from fxcompress.analysis.axes.axis import AVERAGED, NORMALISED, RMS_NORMALISED, SUMMED, Axis, Value
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.shapes import along
 from fxcompress.analysis.axes.rules.table import AFFINE, KEEP, LOSE, named, rule
 from fxcompress.analysis.axes.terms import Term

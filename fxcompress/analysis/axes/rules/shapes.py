@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from fxcompress.analysis.axes.op import Axis, Op
+from fxcompress.analysis.axes.axis import Axis
+from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import LOSE, named, rule
 from fxcompress.analysis.axes.terms import Term
 

@@ -8,10 +8,10 @@ from typing import Any, Protocol
 import torch
 from torch.fx import Node
 
-from fxcompress.analysis.axes.op import Axis, Value
+from fxcompress.analysis.axes.axis import Axis, Value
 from fxcompress.graph.module import training_flag
 from fxcompress.graph.nodes import argument, is_call
-from fxcompress.pruning.signatures import (
+from fxcompress.pruning.merging.signatures import (
     Affine,
     Block,
     Signature,

@@ -8,8 +8,8 @@ from dataclasses import replace
 from fxcompress.analysis.axes.analyse import analyse
 from fxcompress.capturing import Captured
 from fxcompress.graph.shapes import propagate
-from fxcompress.pruning.plan import kept_by
-from fxcompress.pruning.rewrite import Plan, remove
+from fxcompress.pruning.removing.plan import kept_by
+from fxcompress.pruning.removing.rewrite import Plan, remove
 
 
 def apply_plan(captured: Captured, plan: Plan) -> Captured:

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group
-from fxcompress.analysis.axes.op import Pin
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
-from fxcompress.pruning.evidence import contracted_axes, readers_of
+from fxcompress.pruning.choosing.evidence import contracted_axes, readers_of
 from fxcompress.text import plural
 
 

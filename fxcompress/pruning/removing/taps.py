@@ -7,8 +7,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import TAPPED, Axis
 from fxcompress.analysis.axes.groups import Kept, Mask
-from fxcompress.analysis.axes.op import TAPPED, Axis
 from fxcompress.graph.tensors import add_tensor
 
 aten = torch.ops.aten

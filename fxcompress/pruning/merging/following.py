@@ -9,12 +9,12 @@ import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import CONTRACT, NORMALISED, RMS_NORMALISED, TAPPED, Axis, Value
+from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, RMS_NORMALISED, TAPPED, Axis, Value
 from fxcompress.analysis.axes.terms import PRODUCT, Term, find, leaves
 from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.signatures import UNIFORM, Block, Signature, alike, rows_of
-from fxcompress.pruning.slotwise import PRODUCTS, Given, draws, keeps_stored, operands, signature_of
+from fxcompress.pruning.merging.signatures import UNIFORM, Block, Signature, alike, rows_of
+from fxcompress.pruning.merging.slotwise import PRODUCTS, Given, draws, keeps_stored, operands, signature_of
 
 aten = torch.ops.aten
 _FILLS = (aten.zeros, aten.ones, aten.full, aten.new_zeros, aten.new_ones, aten.new_full, aten.expand, aten.expand_as)

@@ -9,10 +9,10 @@ from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.groups import Carrier, Group, Kept, Mask, groups_of
+from fxcompress.analysis.axes.positions import positions_of_all
 from fxcompress.errors import UsageError
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.positions import positions_of_all
-from fxcompress.pruning.rewrite import Plan
+from fxcompress.pruning.removing.rewrite import Plan
 from fxcompress.text import suggestion
 
 

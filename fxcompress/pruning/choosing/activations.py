@@ -10,7 +10,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.op import CONTRACT, Axis
+from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.observe import observe
 from fxcompress.capturing import Inputs, as_inputs
 from fxcompress.contract import TrainingData

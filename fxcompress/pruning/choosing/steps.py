@@ -12,11 +12,11 @@ from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.shapes import propagate
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.costs import Costs
-from fxcompress.pruning.plan import followed_by, removed_by
-from fxcompress.pruning.selection import Selection, prune_once
-from fxcompress.pruning.settings import Settings
-from fxcompress.pruning.training import train_once
+from fxcompress.pruning.choosing.costs import Costs
+from fxcompress.pruning.choosing.selection import Selection, prune_once
+from fxcompress.pruning.choosing.settings import Settings
+from fxcompress.pruning.choosing.training import train_once
+from fxcompress.pruning.removing.plan import followed_by, removed_by
 
 
 def prune_in_steps(

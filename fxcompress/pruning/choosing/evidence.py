@@ -11,12 +11,12 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
-from fxcompress.analysis.axes.op import CONTRACT, Axis
+from fxcompress.analysis.axes.positions import positions_of_all
 from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.activations import Observed
-from fxcompress.pruning.positions import positions_of_all
+from fxcompress.pruning.choosing.activations import Observed
 
 aten = torch.ops.aten
 PRODUCER, CONSUMER, SCALE, SHIFT, OTHER = "producer", "consumer", "scale", "shift", "other"

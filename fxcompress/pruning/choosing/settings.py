@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from fxcompress.errors import PassFailed
-from fxcompress.pruning.budget import Limits
+from fxcompress.pruning.choosing.budget import Limits
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from math import prod
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import CONTRACT
 from fxcompress.analysis.axes.groups import Left
-from fxcompress.analysis.axes.op import CONTRACT
 from fxcompress.analysis.axes.terms import Term
 from fxcompress.analysis.cost import cost, is_weight
 from fxcompress.capturing import Inputs

@@ -10,7 +10,7 @@ from fxcompress.analysis.observe import buffers_restored
 from fxcompress.capturing import Inputs
 from fxcompress.errors import PassFailed
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.rewrite import Plan
+from fxcompress.pruning.removing.rewrite import Plan
 
 # Far above what rounding gives, in any format, and far below what one neuron too many gives.
 _LARGEST = {torch.float64: 1e-5, torch.float32: 1e-3}

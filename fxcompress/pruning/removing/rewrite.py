@@ -6,14 +6,14 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import Value
 from fxcompress.analysis.axes.groups import Kept
-from fxcompress.analysis.axes.op import Value
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.graph.tensors import is_persistent, named_tensors, put_tensor
-from fxcompress.pruning.constants import rewrite_constants
-from fxcompress.pruning.corrections import correct
-from fxcompress.pruning.shuffles import rewrite_gathers
-from fxcompress.pruning.taps import give_back
+from fxcompress.pruning.removing.constants import rewrite_constants
+from fxcompress.pruning.removing.corrections import correct
+from fxcompress.pruning.removing.shuffles import rewrite_gathers
+from fxcompress.pruning.removing.taps import give_back
 
 Plan = dict[str, dict[int, list[int]]]
 

@@ -10,11 +10,11 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.graph.tensors import Sources, attribute, named_tensors
-from fxcompress.pruning.fitted_bias import FittedBias
-from fxcompress.pruning.history import kept_since
-from fxcompress.pruning.layer_rows import Layer, layer_of, rows_of_batch
-from fxcompress.pruning.least_squares import Fit, Moments, best_fit
-from fxcompress.pruning.lockstep import Lockstep
+from fxcompress.pruning.refitting.fitted_bias import FittedBias
+from fxcompress.pruning.refitting.layer_rows import Layer, layer_of, rows_of_batch
+from fxcompress.pruning.refitting.least_squares import Fit, Moments, best_fit
+from fxcompress.pruning.refitting.lockstep import Lockstep
+from fxcompress.pruning.removing.history import kept_since
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
-from fxcompress.pruning.plan import followed_by
-from fxcompress.pruning.rewrite import Plan
+from fxcompress.pruning.removing.plan import followed_by
+from fxcompress.pruning.removing.rewrite import Plan
 
 _KEY = "kept_positions"
 

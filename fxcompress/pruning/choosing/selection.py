@@ -10,22 +10,22 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes, analyse
+from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group, Kept, Left, Mask, groups_of
-from fxcompress.analysis.axes.op import Pin
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.activations import gradients_of, observe_consumers
-from fxcompress.pruning.budget import Ranked, below, by_ratio, keep_best, left_of, to_budget
-from fxcompress.pruning.candidates import candidates
-from fxcompress.pruning.costs import Costs
-from fxcompress.pruning.evidence import Evidences
-from fxcompress.pruning.importance import IMPORTANCES, Importance
-from fxcompress.pruning.plan import removed_by
-from fxcompress.pruning.rewrite import Plan, remove
-from fxcompress.pruning.settings import Settings
-from fxcompress.pruning.targeting import Targeting
+from fxcompress.pruning.choosing.activations import gradients_of, observe_consumers
+from fxcompress.pruning.choosing.budget import Ranked, below, by_ratio, keep_best, left_of, to_budget
+from fxcompress.pruning.choosing.candidates import candidates
+from fxcompress.pruning.choosing.costs import Costs
+from fxcompress.pruning.choosing.evidence import Evidences
+from fxcompress.pruning.choosing.importance import IMPORTANCES, Importance
+from fxcompress.pruning.choosing.settings import Settings
+from fxcompress.pruning.choosing.targeting import Targeting
+from fxcompress.pruning.removing.plan import removed_by
+from fxcompress.pruning.removing.rewrite import Plan, remove
 from fxcompress.text import listing, plural, suggestion
 
 

@@ -9,8 +9,8 @@ import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import AVERAGED, Axis
 from fxcompress.analysis.axes.groups import Kept
-from fxcompress.analysis.axes.op import AVERAGED, Axis
 from fxcompress.graph.nodes import argument, is_call, set_argument
 
 aten = torch.ops.aten

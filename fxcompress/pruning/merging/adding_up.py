@@ -11,11 +11,11 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.groups import Group
+from fxcompress.analysis.axes.positions import positions_of
 from fxcompress.analysis.axes.terms import Term
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.following import Use, blocks_of, follow
-from fxcompress.pruning.parallel import parallel_slots
-from fxcompress.pruning.positions import positions_of
+from fxcompress.pruning.merging.following import Use, blocks_of, follow
+from fxcompress.pruning.merging.parallel import parallel_slots
 
 Pairs = Sequence[tuple[int, int, float]]
 

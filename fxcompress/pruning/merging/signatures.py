@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule
 
-from fxcompress.analysis.axes.op import Axis
+from fxcompress.analysis.axes.axis import Axis
+from fxcompress.analysis.axes.positions import positions_of
 from fxcompress.analysis.axes.terms import Term, find
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.positions import positions_of
 
 
 class Block:

@@ -10,7 +10,7 @@ from typing import Protocol
 import torch
 
 from fxcompress.errors import UsageError
-from fxcompress.pruning.evidence import CONSUMER, PRODUCER, SCALE, SHIFT, Evidence, Slices
+from fxcompress.pruning.choosing.evidence import CONSUMER, PRODUCER, SCALE, SHIFT, Evidence, Slices
 
 Score = Callable[[Evidence], torch.Tensor]
 

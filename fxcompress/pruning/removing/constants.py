@@ -9,8 +9,8 @@ import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.axis import Axis, Value
 from fxcompress.analysis.axes.groups import Kept
-from fxcompress.analysis.axes.op import Axis, Value
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.analysis.axes.terms import factors
 from fxcompress.errors import PassFailed

@@ -1,0 +1,1 @@
+"""Slots that are multiples of each other, and the weights that take over."""

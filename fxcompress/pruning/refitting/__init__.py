@@ -1,0 +1,1 @@
+"""Fitting what is left to what the graph gave before, layer by layer."""

@@ -1,0 +1,1 @@
+"""The graph without the slots, the plan of what stays, and the proof."""

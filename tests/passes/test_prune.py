@@ -152,6 +152,17 @@ def test_a_model_that_draws_random_numbers_is_proved_by_the_same_draws():
     assert result.stages[0].details["proof"] < TIGHT
 
 
+@pytest.mark.parametrize("cls", [Perceptron, Convolutions])
+def test_quantized_weights_are_pruned_with_their_scales(cls):
+    net, inputs = make(cls)
+    result = prune(net, inputs, "quantize,prune{ratio=0.5 exact=true}")
+    removed = result.stages[1].details["removed"]
+    assert any(name.endswith("_scale") for name in removed)
+    quantized = prune(net, inputs, "quantize").module
+    want = masked(quantized, removed)
+    assert error(result.module(*inputs), want(*inputs)) < 1e-6
+
+
 def test_a_relaxed_shuffle_lets_its_halves_differ():
     net, inputs = make(Shuffling)
     strict = prune(net, inputs, "prune{ratio=0.5 exact=true round_to=1}")

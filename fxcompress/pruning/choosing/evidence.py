@@ -174,6 +174,6 @@ def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:
             names = [parameter.name for parameter in node.target._schema.arguments]  # type: ignore[union-attr]
             name = next((name for name, given in zip(names, node.args, strict=False) if given is source), "")
             return {"weight": SCALE, "bias": SHIFT}.get(name, OTHER)
-        if is_call(node, aten.mul):
+        if is_call(node, aten.mul) or "dequantize" in str(node.target):
             return SCALE
     return SHIFT if not path.endswith(("running_mean", "running_var")) else OTHER

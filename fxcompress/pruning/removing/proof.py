@@ -44,12 +44,12 @@ def prove(before: GraphModule, after: GraphModule, removed: Plan, inputs: Inputs
 
 
 def set_to_zero(module: torch.nn.Module, removed: Plan) -> None:
-    """Set slices of floating tensors to zero: {tensor: {dim: positions}}."""
+    """Set slices of weights, floating or quantized, to zero: {tensor: {dim: positions}}; numbers of places stay."""
     tensors = dict(named_tensors(module))
     with torch.no_grad():
         for name, dims in removed.items():
             for dim, positions in dims.items():
-                if tensors[name].is_floating_point():
+                if tensors[name].is_floating_point() or tensors[name].dtype == torch.int8:
                     tensors[name].index_fill_(dim, torch.tensor(positions, device=tensors[name].device), 0)
 
 

@@ -5,6 +5,7 @@ from fxcompress.analysis.axes.rules import indexing as indexing
 from fxcompress.analysis.axes.rules import pieces as pieces
 from fxcompress.analysis.axes.rules import pointwise as pointwise
 from fxcompress.analysis.axes.rules import products as products
+from fxcompress.analysis.axes.rules import quantized as quantized
 from fxcompress.analysis.axes.rules import recurrent as recurrent
 from fxcompress.analysis.axes.rules import reductions as reductions
 from fxcompress.analysis.axes.rules import shapes as shapes

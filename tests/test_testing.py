@@ -43,8 +43,12 @@ BUILT_IN = {
     "eliminate-dead-nodes": {"perceptron"},
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
+    "drop-blocks{importance=norm}": {"convolutional", "attention"},
     "mask{sparsity=0.25}": EVERYWHERE,
+    "merge{similarity=0.5}": {"perceptron", "separable"},
+    "prune{round_to=1}": EVERYWHERE,
     "quantize": EVERYWHERE,
+    "reconstruct{all=true}": {"attention", "tied", "separable"},
 }
 
 

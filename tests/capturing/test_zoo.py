@@ -42,6 +42,6 @@ def test_relative_error(zoo):
 
 
 def test_a_model_that_is_not_there_is_a_row(zoo):
-    row = zoo._in_process("transformers/nothing", "", 120.0)
+    row = zoo.in_process(zoo._command("transformers/nothing", ""), "transformers/nothing", 120.0)
     assert row["status"] == "died"
     assert row["name"] == "transformers/nothing"

@@ -19,6 +19,7 @@ ORDER = (
     "analysis",
     "inspect",
     "contract",
+    "schemes",
     "pruning",
     "hookspecs",
     "plugins",

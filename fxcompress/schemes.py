@@ -11,7 +11,6 @@ from fxcompress.text import suggestion
 Format = Literal["int", "pow2", "bf16"]
 Granularity = Literal["tensor", "channel", "group"]
 Activation = Literal["none", "dynamic", "static"]
-SchemeName = Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "pow2"]
 
 # What fits an int8 in every scheme; the few-bit integers are stored one to a byte as well.
 GROUP = 32

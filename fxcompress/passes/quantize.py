@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.contract import Pass, PassContext, at_least, option, statistic
-from fxcompress.passes.quantize_activations import activations_of, insert_activations
+from fxcompress.calibration import OBSERVERS, Observer, Percentile
+from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.passes.quantize_activations import activations_of, insert_activations, measure
 from fxcompress.passes.quantize_nodes import insert_narrow, insert_weight
 from fxcompress.passes.quantize_schemes import Wanted
 from fxcompress.passes.quantize_weights import round_weight
 from fxcompress.passes.weights import Weight, selected_weights
-from fxcompress.schemes import Granularity, Scheme, SchemeName
+from fxcompress.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,18 @@ class Quantize(Pass):
 
     name = "quantize"
     fidelity = "lossy"
-    scheme: SchemeName = option("w8a16", help="bits of weights and activations")
+    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "pow2"] = option(
+        "w8a16", help="bits of weights and activations"
+    )
     schemes: tuple[str, ...] = option((), help="schemes of their own, as pattern:scheme")
     group: int | None = option(None, help="weights that share a scale, where the scheme has groups", check=at_least(2))
-    granularity: Granularity | None = option(None, help="what shares a scale, in place of what the scheme says")
+    granularity: Literal["tensor", "channel", "group"] | None = option(
+        None, help="what shares a scale, in place of what the scheme says"
+    )
+    observer: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = option(
+        "percentile", help="what chooses static ranges of activations"
+    )
+    percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     tensors = statistic("weight tensors quantized")
@@ -59,6 +69,7 @@ class Quantize(Pass):
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
+        measure(module, activations, context, lambda: observer_named(self.observer, self.percent))
         context.details["quantized"] = {}
         for weight, scheme in chosen:
             store(module, weight, scheme, context)
@@ -92,3 +103,8 @@ def store(module: GraphModule, weight: Weight, scheme: Scheme, context: PassCont
         facts, stored = insert_weight(module, weight, rounded, scheme), rounded.nbytes
     context.details["quantized"][weight.path] = facts
     context.record(tensors=1, weights=weight.tensor.numel(), saved=weight.tensor.nbytes - stored)
+
+
+def observer_named(name: str, percent: float) -> Observer:
+    """Return a new observer of that name."""
+    return Percentile(percent=percent) if name == "percentile" else OBSERVERS[name]()

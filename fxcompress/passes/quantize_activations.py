@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.calibration import Observer, calibrate
 from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.passes.quantize_nodes import narrow, round_dynamically, round_statically
-from fxcompress.passes.weights import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS, Weight, stored_behind
+from fxcompress.passes.weights import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS, Weight, stored_behind
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing
 
@@ -62,17 +63,18 @@ def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) ->
         if scheme.activation == "none":
             continue
         kind = _kind(scheme)
-        for reader in weight.readers:
+        for reader in (one for one in weight.readers if not is_call(one, *EMBEDDINGS)):
             operand = _operand(reader, weight)
             why = _hindrance(reader, operand, kind)
             if why is not None:
                 left.setdefault(why, []).append(f"%{reader.name}")
-            elif operand is not None:
+            else:
+                assert operand is not None
                 value = argument(reader, operand)
                 one = found.setdefault((value, kind), Activation(value, kind))
                 one.readers.append((reader, operand))
     for why, names in left.items():
-        context.note(f"{listing(names)}: only weights are quantized, {why}")
+        context.note(f"{listing(list(dict.fromkeys(names)))}: only weights are quantized, {why}")
     return list(found.values())
 
 
@@ -108,6 +110,23 @@ def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
 
 def _second(reader: Node) -> str:
     return next(pair[1] for packet, pair in _PRODUCTS.items() if is_call(reader, packet))
+
+
+def measure(
+    module: GraphModule, activations: list[Activation], context: PassContext, make: Callable[[], Observer]
+) -> None:
+    """Find the static ranges on the calibration data, before anything is rounded.
+
+    Raises:
+        InputError: there is no calibration data, or a batch of it does not fit.
+    """
+    static = [one for one in activations if one.kind == "tensor"]
+    if not static:
+        return
+    observers = calibrate(module, [one.value for one in static], context.calibration(), make)
+    for one in static:
+        scales, zeros = observers[one.value].parameters(0, 255, symmetric=False)
+        one.scale, one.zero = float(scales), int(zeros)
 
 
 def insert_activations(module: GraphModule, activations: list[Activation]) -> dict[str, dict[str, object]]:

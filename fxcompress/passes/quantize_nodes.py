@@ -47,28 +47,36 @@ def insert_weight(module: GraphModule, weight: Weight, rounded: Rounded, scheme:
     inserter, name = Inserter(module, first), f"{source.name}_dequantized"
     if scheme.granularity == "tensor":
         facts["scale"] = float(rounded.scales)
-        whole = quantized_decomposed().dequantize_per_tensor.default
-        args = (source, float(rounded.scales), 0, *scheme.range, torch.int8)
-        last = inserter.call(whole, *args, name=name, out_dtype=weight.tensor.dtype)
+        facts |= {} if rounded.zeros is None else {"zero": int(rounded.zeros)}
+        last = _whole(inserter, weight, rounded, scheme, name)
     else:
         scales = add_tensor(module, f"{weight.path}_scale", rounded.scales, first)
         zeros = None if rounded.zeros is None else add_tensor(module, f"{weight.path}_zero", rounded.zeros, first)
         facts |= {"scale": str(scales.target)} | ({} if zeros is None else {"zero": str(zeros.target)})
-        if scheme.granularity == "group":
-            facts["group"] = scheme.group
-            last = _grouped(inserter, weight, scales, zeros, scheme, name)
-        else:
-            channels = quantized_decomposed().dequantize_per_channel.default
-            args = (source, scales, zeros, weight.output_axis, *scheme.range, torch.int8)
-            last = inserter.call(channels, *args, name=name, out_dtype=weight.tensor.dtype)
+        facts |= {"group": scheme.group} if scheme.granularity == "group" else {}
+        insert = _grouped if scheme.granularity == "group" else _channels
+        last = insert(inserter, weight, scales, zeros, scheme, name)
     read_instead(module, weight, last)
     set_tensor(module, weight.path, rounded.integers)
     return facts
 
 
-def _grouped(
-    inserter: Inserter, weight: Weight, scales: Node, zeros: Node | None, scheme: Scheme, name: str
-) -> Node:
+def _whole(inserter: Inserter, weight: Weight, rounded: Rounded, scheme: Scheme, name: str) -> Node:
+    """Insert the dequantization by one scale."""
+    target = quantized_decomposed().dequantize_per_tensor.default
+    zero = 0 if rounded.zeros is None else int(rounded.zeros)
+    args = (weight.sources[0], float(rounded.scales), zero, *scheme.range, torch.int8)
+    return inserter.call(target, *args, name=name, out_dtype=weight.tensor.dtype)
+
+
+def _channels(inserter: Inserter, weight: Weight, scales: Node, zeros: Node | None, scheme: Scheme, name: str) -> Node:
+    """Insert the dequantization by a scale for each output channel."""
+    target = quantized_decomposed().dequantize_per_channel.default
+    args = (weight.sources[0], scales, zeros, weight.output_axis, *scheme.range, torch.int8)
+    return inserter.call(target, *args, name=name, out_dtype=weight.tensor.dtype)
+
+
+def _grouped(inserter: Inserter, weight: Weight, scales: Node, zeros: Node | None, scheme: Scheme, name: str) -> Node:
     """Insert the dequantization by groups, which takes rows of output channels, with views around it where needed."""
     source, axis, shape = weight.sources[0], weight.output_axis, list(weight.tensor.shape)
     moved = [shape[axis], *shape[:axis], *shape[axis + 1 :]]
@@ -127,9 +135,7 @@ def round_dynamically(module: GraphModule, value: Node, readers: Readers) -> Nod
     chosen = inserter.call(ops.choose_qparams_per_token_asymmetric.default, detached, torch.int8)
     scales, zeros = (inserter.call(operator.getitem, chosen, place) for place in (0, 1))
     limits = (scales, zeros, -128, 127, torch.int8)
-    integers = inserter.call(
-        ops.quantize_per_token.default, detached, *limits, name=f"{value.name}_quantized"
-    )
+    integers = inserter.call(ops.quantize_per_token.default, detached, *limits, name=f"{value.name}_quantized")
     floats = inserter.call(
         ops.dequantize_per_token.default, integers, *limits, value.meta["val"].dtype, name=f"{value.name}_dequantized"
     )

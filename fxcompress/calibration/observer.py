@@ -9,6 +9,8 @@ import torch
 
 from fxcompress.errors import InputError, UsageError
 
+_HINT = "leave the batch out, or mend it"
+
 
 class Observer(ABC):
     """Gathers statistics of the values that a tensor takes, over batches and over processes.
@@ -32,11 +34,11 @@ class Observer(ABC):
         """
         rows = self._rows(tensor.detach())
         if rows.numel() == 0:
-            raise InputError("a tensor without values has no range")
+            raise InputError("a tensor without values has no range", hint=_HINT)
         if not rows.isfinite().all():
-            raise InputError("values that are not finite (NaN or infinite) have no range")
+            raise InputError("values that are not finite (NaN or infinite) have no range", hint=_HINT)
         if self.channels not in (None, len(rows)):
-            raise InputError(f"{len(rows)} channels, {self.channels} before")
+            raise InputError(f"{len(rows)} channels, {self.channels} before", hint=_HINT)
         self._see(rows.double())
         self.batches += 1
 

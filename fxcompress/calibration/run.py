@@ -13,6 +13,8 @@ from fxcompress.capturing import Inputs
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 
+_HINT = "leave the batch out, or mend it"
+
 
 def calibrate(
     module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[], Observer]
@@ -50,9 +52,9 @@ def _checked(module: GraphModule, batch: Inputs) -> Inputs:
     """Return `batch` in the form of call of `module`."""
     for tensor in batch.tensors():
         if tensor.numel() == 0:
-            raise InputError(f"the inputs {batch.describe()} hold no values")
+            raise InputError(f"the inputs {batch.describe()} hold no values", hint=_HINT)
         if tensor.isnan().any():
-            raise InputError(f"the inputs {batch.describe()} hold NaN")
+            raise InputError(f"the inputs {batch.describe()} hold NaN", hint=_HINT)
     if not isinstance(module, CapturedModule):
         return batch
     args, kwargs = module.call_form().fit(batch.args, batch.kwargs)

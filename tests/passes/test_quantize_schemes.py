@@ -1,0 +1,250 @@
+"""Schemes of few bits and of activations, against float64 and against what the original model computes."""
+
+from __future__ import annotations
+
+import copy
+import typing
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from nets import EVERY_WEIGHT, IDS, Draft, EveryWeight, apply, operations
+from torch import nn
+
+import fxcompress as fxc
+from fxcompress.calibration import OBSERVERS
+from fxcompress.errors import StepFailed
+from fxcompress.passes.quantize import Quantize
+from fxcompress.schemes import SCHEMES
+
+aten = torch.ops.aten
+INTEGERS = [name for name, scheme in SCHEMES.items() if scheme.format != "bf16"]
+
+
+def linear(weight):
+    draft = Draft()
+    x = draft.input("x", torch.eye(weight.shape[1], dtype=weight.dtype))
+    return draft.module(draft.call(aten.linear.default, x, draft.tensor("fc.weight", weight)))
+
+
+def stored(module, facts, path):
+    """The float64 weight that is stored under `path`, and the length of each step."""
+    integers, axis = module.get_buffer(path).double(), facts["axis"]
+    if not isinstance(facts["scale"], str):
+        return (integers - facts.get("zero", 0)) * facts["scale"], torch.full_like(integers, facts["scale"])
+    scales = module.get_buffer(facts["scale"]).double()
+    zeros = module.get_buffer(facts["zero"]).double() if "zero" in facts else torch.zeros_like(scales)
+    moved = integers.movedim(axis, 0)
+    rows = moved.reshape(scales.numel(), -1)
+    steps = scales.reshape(-1, 1).expand_as(rows)
+    wide = (rows - zeros.reshape(-1, 1)) * steps
+    return tuple(one.reshape(moved.shape).movedim(0, axis) for one in (wide, steps))
+
+
+def test_the_options_name_the_schemes_and_observers():
+    hints = typing.get_type_hints(Quantize)
+    assert set(typing.get_args(hints["scheme"])) == set(SCHEMES)
+    assert set(typing.get_args(hints["observer"])) == set(OBSERVERS)
+
+
+numbers = st.floats(-1e4, 1e4, width=16)
+matrices = st.tuples(st.integers(1, 4), st.sampled_from([2, 16, 32, 48, 64])).flatmap(
+    lambda shape: st.lists(
+        st.lists(numbers, min_size=shape[1], max_size=shape[1]), min_size=shape[0], max_size=shape[0]
+    )
+)
+
+
+@pytest.mark.parametrize("granularity", ["none", "tensor", "channel", "group"])
+@pytest.mark.parametrize("scheme", INTEGERS)
+@settings(max_examples=10, deadline=None)
+@given(matrices)
+def test_errors_are_within_half_a_step(scheme, granularity, rows):
+    if SCHEMES[scheme].activation == "static":
+        scheme = "w8a16"
+    weight = torch.tensor(rows)
+    module, context = apply(f"quantize{{scheme={scheme} granularity={granularity}}}", linear(weight))
+    (facts,) = context.details["quantized"].values()
+    wide, steps = stored(module, facts, "fc.weight")
+    assert ((wide - weight.double()).abs() <= steps / 2 * (1 + 1e-5)).all()
+    assert module.get_buffer("fc.weight").dtype == torch.int8
+    low, high = SCHEMES[scheme].range
+    assert low <= int(module.get_buffer("fc.weight").min()) <= int(module.get_buffer("fc.weight").max()) <= high
+    if SCHEMES[scheme].activation == "none":
+        assert torch.allclose(module(torch.eye(weight.shape[1])).T.double(), wide, rtol=1e-5, atol=1e-12)
+
+
+def test_zero_stays_zero():
+    weight = torch.rand(4, 64) + 1
+    weight[:, ::3] = 0
+    for scheme in ("w8a16", "w4a16", "w3a16", "w2a16", "pow2"):
+        module, _ = apply(f"quantize{{scheme={scheme}}}", linear(weight.clone()))
+        assert (module(torch.eye(64)).T[weight == 0] == 0).all()
+
+
+def test_groups_are_as_large_as_the_weights_allow():
+    for inputs, group, notes in ((64, 32, 0), (48, 16, 1), (128, 32, 0)):
+        module, context = apply("quantize{scheme=w4a16}", linear(torch.randn(3, inputs)))
+        assert context.details["quantized"]["fc.weight"]["group"] == group
+        assert module.get_buffer("fc.weight_scale").shape == (3, inputs // group)
+        assert len(context.notes) == notes
+    module, context = apply("quantize{scheme=w4a16 group=128}", linear(torch.randn(3, 256)))
+    assert module.get_buffer("fc.weight_scale").shape == (3, 2)
+    module, context = apply("quantize{scheme=w4a16}", linear(torch.randn(3, 9)))
+    assert context.notes == ["fc.weight: one scale a channel, since 9 weights make no groups of 32"]
+    assert operations(module)[0] == "quantized_decomposed.dequantize_per_channel"
+
+
+def test_powers_of_two_are_the_least_that_fit():
+    for largest in (127.0, 127.0 * 2**-5, 128.0, 1.0, 3e-30):
+        _, context = apply("quantize{scheme=pow2}", linear(torch.tensor([[largest, -largest / 3]])))
+        scale = context.details["quantized"]["fc.weight"]["scale"]
+        assert np.log2(scale) == round(np.log2(scale))
+        assert 63.5 < largest / scale <= 127
+
+
+@pytest.fixture(scope="module")
+def many():
+    torch.manual_seed(0)
+    return fxc.capture(EveryWeight().eval(), (IDS,))
+
+
+@pytest.mark.parametrize(
+    ("options", "least"),
+    [
+        ("scheme=w8a8", 34),
+        ("scheme=w8a8-static", 30),
+        ("scheme=w4a16 group=2", 15),
+        ("scheme=w3a16 group=2", 9),
+        ("scheme=w2a16 group=2", 2),
+        ("scheme=pow2", 28),
+        ("scheme=bf16", 36),
+    ],
+)
+def test_every_scheme_runs_saves_and_loads(many, tmp_path, options, least):
+    result = fxc.compress(many, None, f"quantize{{{options}}}", calibration=[(IDS,), (IDS.flip(0),)])
+    (stage,) = result.stages
+    assert set(stage.details["quantized"]) == EVERY_WEIGHT | {"head.weight", "table.weight"}
+    want, got = many.module(IDS).detach().double(), result.module(IDS).detach().double()
+    assert float(20 * torch.log10(want.norm() / (want - got).norm())) > least
+    before, after = (
+        sum(one.nbytes for one in (*module.parameters(), *module.buffers())) for module in (many.module, result.module)
+    )
+    assert stage.statistics["saved"] == before - after
+    if SCHEMES[options.split()[0].removeprefix("scheme=")].format == "int":
+        for path, facts in stage.details["quantized"].items():
+            wide, steps = stored(result.module, facts, path)
+            assert ((wide - many.module.state_dict()[path].double()).abs() <= steps / 2 * (1 + 1e-5)).all()
+    result.save(tmp_path / "model.fxc")
+    assert torch.equal(fxc.load(tmp_path / "model.fxc").module(IDS), result.module(IDS))
+    assert torch.equal(copy.deepcopy(result.module)(IDS), result.module(IDS))
+
+
+class Attention(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.q, self.k, self.v = (nn.Linear(16, 16) for _ in range(3))
+
+    def forward(self, x):
+        x = torch.tanh(x)
+        return torch.softmax(self.q(x) @ self.k(x).transpose(1, 2), -1) @ self.v(x)
+
+
+def test_one_activation_is_rounded_once_for_all_that_read_it():
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 16)
+    for scheme, first in (("w8a8", "quantize_per_token"), ("w8a8-static", "quantize_per_tensor")):
+        result = fxc.compress(Attention(), (x,), f"quantize{{scheme={scheme}}}", calibration=[(x,)])
+        assert operations(result.module).count(f"quantized_decomposed.{first}") == 1
+        assert result.stages[0].details["activations"]["tanh"]["readers"] == ["linear", "linear_1", "linear_2"]
+        assert result.stages[0].statistics["activations"] == 1
+
+
+def test_tokens_are_rounded_by_their_own_range():
+    weight = torch.eye(8)
+    rows = torch.randn(6, 8) * torch.logspace(-3, 3, 6)[:, None]
+    draft = Draft()
+    out = draft.call(aten.linear.default, draft.input("x", rows), draft.tensor("fc.weight", weight))
+    module, _ = apply("quantize{scheme=w8a8}", draft.module(out))
+    wide = rows.double()
+    steps = (wide.amax(1).clamp(min=0) - wide.amin(1).clamp(max=0)) / 255
+    assert ((module(rows).double() - wide).abs() <= steps[:, None] * 0.5 * (1 + 1e-3)).all()
+
+
+def test_static_ranges_are_those_of_the_calibration_data():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2), nn.Flatten(), nn.Linear(196, 3))
+    image = torch.randn(2, 3, 8, 8)
+    batches = [torch.randn(2, 3, 8, 8) for _ in range(4)]
+    text = "quantize{scheme=w8a8-static observer=minmax}"
+    result = fxc.compress(model, (image,), text, calibration=[(one,) for one in batches])
+    found = result.stages[0].details["activations"]
+    for name, depth in (("relu", 2), ("flatten", 4)):
+        seen = torch.cat([model[:depth](one).detach().flatten() for one in batches]).double()
+        least, most = min(0.0, float(seen.min())), max(0.0, float(seen.max()))
+        assert found[name]["scale"] == pytest.approx((most - least) / 255, rel=1e-5)
+        assert found[name]["zero"] == round(-least / found[name]["scale"])
+    want = model(image).detach()
+    assert float((want - result.module(image).detach()).norm()) < 0.03 * float(want.norm())
+
+
+def test_static_needs_data(many):
+    with pytest.raises(StepFailed, match="needs calibration data"):
+        fxc.compress(many, None, "quantize{scheme=w8a8-static}")
+    with pytest.raises(StepFailed, match=r"calibration batch 1: .*has shape"):
+        fxc.compress(many, None, "quantize{scheme=w8a8-static}", calibration=[(IDS,), (IDS[:, :2],)])
+
+
+def test_schemes_of_their_own(many):
+    result = fxc.compress(
+        many, None, "quantize{scheme=w4a16 schemes=conv:w8a16,attention:w8a8,attention.out_proj:w3a16}"
+    )
+    bits = {path: facts["bits"] for path, facts in result.stages[0].details["quantized"].items()}
+    assert bits["conv.weight"] == bits["attention.in_proj_weight"] == 8
+    assert bits["attention.out_proj.weight"] == 3
+    assert bits["up.weight"] == 4
+    assert 0 < result.stages[0].statistics["activations"] <= 3
+    with pytest.raises(StepFailed, match="did you mean 'w8a8'"):
+        fxc.compress(many, None, "quantize{schemes=conv:w8a7}")
+    with pytest.raises(StepFailed, match="write pattern:scheme"):
+        fxc.compress(many, None, "quantize{schemes=conv}")
+    with pytest.raises(StepFailed, match=r"did you mean 'conv"):
+        fxc.compress(many, None, "quantize{schemes=convv:w8a8}")
+
+
+def test_what_is_not_rounded_is_said(many):
+    notes = fxc.compress(many, None, "quantize{scheme=w8a8}").stages[0].notes
+    assert any("%conv1d, %conv_transpose1d: only weights are quantized" in note for note in notes)
+    assert not any("embedding" in note for note in notes)
+
+
+@pytest.mark.parametrize("scheme", ["w8a8", "w8a8-static", "w4a16", "bf16", "pow2"])
+def test_what_is_left_in_floats_trains(scheme):
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(32, 64), nn.ReLU(), nn.Linear(64, 4), nn.LayerNorm(4)).eval()
+    rows = torch.randn(16, 32)
+    module = fxc.compress(model, (rows,), f"quantize{{scheme={scheme}}}", calibration=[(rows,)]).module.train()
+    optimizer = torch.optim.SGD(module.parameters(), 0.1)
+    losses = []
+    for _ in range(20):
+        loss = (module(rows) - 1).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_halves_stay_as_they_are_under_bf16():
+    module, context = apply("quantize{scheme=bf16}", linear(torch.randn(2, 4, dtype=torch.bfloat16)))
+    assert context.notes == ["fc.weight: left alone, it has 16 bits already"]
+    assert operations(module) == ["linear"]
+
+
+def test_bf16_is_not_undone_by_folding(many):
+    result = fxc.compress(many, None, "quantize{scheme=bf16},fold-constants,quantize{scheme=bf16}")
+    assert not result.stages[1].changed
+    assert result.stages[2].statistics["tensors"] == 0
+    assert result.module.get_parameter("conv.weight").dtype == torch.bfloat16

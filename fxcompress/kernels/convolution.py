@@ -114,7 +114,13 @@ def as_floats(weight: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
 def _fake(input: torch.Tensor, scale: float, zero: int, weight: torch.Tensor, *rest: object) -> torch.Tensor:  # noqa: A002
     stride, padding, dilation, groups = rest[2:6]
     shape = torch.conv2d(
-        input.to(torch.float32), weight.to(torch.float32), None, stride, padding, dilation, groups  # type: ignore[call-overload]
+        input.to(torch.float32),
+        weight.to(torch.float32),
+        None,
+        stride,
+        padding,
+        dilation,
+        groups,  # type: ignore[call-overload]
     ).shape
     dtype = torch.float32 if rest[7] is None else torch.uint8
     return torch.empty(shape, dtype=dtype, device=input.device, memory_format=torch.channels_last)

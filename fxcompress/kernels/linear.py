@@ -12,7 +12,7 @@ from fxcompress.kernels.activations import quantize_all, quantize_rows, split_ro
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.library import define
 from fxcompress.kernels.packing import packed
-from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of
+from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, as_floats, for_fbgemm, joined
 
 Tensors = Sequence[torch.Tensor]
@@ -21,6 +21,8 @@ Optionals = Sequence[torch.Tensor | None]
 DYNAMIC = ("onednn", "int_mm", "float")
 ONE_ROW = ("fbgemm", *DYNAMIC)
 STATIC = DYNAMIC
+# 255 steps of the smallest scale that `quantized.linear_dynamic` takes, and some more.
+SMALLEST_RANGE = 255 * 6.2e-5
 WEIGHT_ONLY = DYNAMIC
 
 
@@ -46,7 +48,7 @@ def linear_dynamic(
     layers = Layers(weights, scales, biases)
     rows = rows_of(input)
     wanted = (backend, *(ONE_ROW if len(rows) == 1 else DYNAMIC))
-    chosen = first_available(name for name in wanted if name != "fbgemm" or len(rows) == 1)
+    chosen = first_available(name for name in wanted if name != "fbgemm" or _suits_fbgemm(rows))
     if not rows.numel():
         made = rows.new_zeros(len(rows), layers.outputs)
     elif chosen == "fbgemm":
@@ -54,6 +56,17 @@ def linear_dynamic(
     else:
         made = _dynamic(rows, layers, chosen)
     return made.view(*input.shape[:-1], layers.outputs)
+
+
+def _suits_fbgemm(rows: torch.Tensor) -> bool:
+    """Whether `quantized.linear_dynamic`, which has one range for all rows, quantizes as all others do.
+
+    It does for one row, but where the range is so small that it takes a larger one.
+    """
+    if len(rows) != 1 or not rows.numel():
+        return False
+    low, high = torch.aminmax(rows)
+    return max(float(high), 0.0) - min(float(low), 0.0) > SMALLEST_RANGE
 
 
 def _dynamic(rows: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
@@ -100,24 +113,12 @@ def linear_static(
     if chosen == "onednn":
         bias = joined(layers).bias
         return onednn_product(rows, scale, zero, layers, bias, post, output_scale, output_zero).view(shape)
-    made = product(rows.bitwise_xor(128).view(torch.int8), layers, chosen).mul_(scale)
-    made = activated(made.add_(_shift(layers, scale, zero)), post)
+    made = activated(add_bias(unsigned_product(rows, zero, layers, chosen).mul_(scale), joined(layers).bias), post)
     return (made if output_scale is None else quantize_all(made, output_scale, output_zero)).view(shape)
 
 
 def _empty(shape: Sequence[int], output_scale: float | None, like: torch.Tensor) -> torch.Tensor:
     return like.new_zeros(shape, dtype=torch.float32 if output_scale is None else torch.uint8)
-
-
-def _shift(layers: Layers, scale: float, zero: int) -> torch.Tensor:
-    """Return the bias, less what the zero point adds to the product of values that were moved by 128."""
-
-    def make() -> torch.Tensor:
-        whole = joined(layers)
-        shift = whole.sums * (-scale * (zero - 128))
-        return shift if whole.bias is None else shift + whole.bias
-
-    return packed(f"shift {scale} {zero}", layers.sources, make)
 
 
 def linear_weight_only(
@@ -173,7 +174,9 @@ def linear_groups(
         return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
 
     floats = packed(f"groups of {group}", (weight, scales, zeros), make)
-    return functional.linear(rows_of(input), floats, bias).view(*input.shape[:-1], weight.shape[0])
+    plain = None if bias is None else bias.detach()
+    made: torch.Tensor = functional.linear(rows_of(input), floats, plain)
+    return made.view(*input.shape[:-1], weight.shape[0])
 
 
 def quantize_u8(input: torch.Tensor, scale: float, zero: int) -> torch.Tensor:  # noqa: A002
@@ -211,10 +214,10 @@ define(
 define(
     "linear_groups(Tensor input, Tensor weight, Tensor scales, Tensor? zeros, int group, Tensor? bias) -> Tensor",
     linear_groups,
-    lambda input, weight, *rest: _fake(input, [weight]),
+    lambda values, weight, *rest: _fake(values, [weight]),
 )
 define(
     "quantize_u8(Tensor input, float scale, int zero) -> Tensor",
     quantize_u8,
-    lambda input, scale, zero: torch.empty_like(input, dtype=torch.uint8),
+    lambda values, scale, zero: torch.empty_like(values, dtype=torch.uint8),
 )

@@ -7,8 +7,9 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from fxcompress.kernels.activations import unsigned
-from fxcompress.kernels.weights import Layers, as_floats, for_onednn, joined
+from fxcompress.kernels.activations import signed, unsigned
+from fxcompress.kernels.packing import packed
+from fxcompress.kernels.weights import Layers, as_floats, for_onednn, joined, row_sums
 
 POSTS = ("none", "relu", "gelu", "gelu_tanh")
 # How `qlinear_pointwise` and `qconv_pointwise` spell them: a name and an algorithm.
@@ -24,8 +25,29 @@ def product(values: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
         return onednn_product(unsigned(values), 1.0, 128, layers)
     if backend == "int_mm":
         whole = joined(layers)
-        return torch._int_mm(values, whole.integers.t()).to(torch.float32).mul_(whole.scales)
+        return int_mm(values, whole.integers).to(torch.float32).mul_(whole.scales)
     return functional.linear(values.to(torch.float32), as_floats(layers))
+
+
+def int_mm(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    """Return int8 [rows, features] times int8 [outputs, features], int32 [rows, outputs]."""
+    if values.shape[1] == 1:
+        # torch 2.13 hands back memory that nothing was written into.
+        return values.to(torch.int32) * weight.view(1, -1)
+    return torch._int_mm(values, weight.t())
+
+
+def unsigned_product(values: torch.Tensor, zero: int, layers: Layers, backend: str) -> torch.Tensor:
+    """Return uint8 [rows, features] less `zero` times the weights with their scales, float32 [rows, outputs].
+
+    The zero point is taken off in integers: what is left may be small beside what was there.
+    """
+    whole = joined(layers)
+    if backend != "int_mm":
+        return functional.linear(values.to(torch.float32).sub_(zero), as_floats(layers))
+    sums = int_mm(signed(values), whole.integers)
+    moved = packed(f"sums {zero}", layers.sources, lambda: row_sums(whole.integers).mul(zero - 128).to(torch.int32))
+    return sums.sub_(moved).to(torch.float32).mul_(whole.scales)
 
 
 def onednn_product(

@@ -54,8 +54,13 @@ def _join(layers: Layers) -> Joined:
     weights = [weight.detach() for weight in layers.weights]
     integers = weights[0] if len(weights) == 1 else torch.cat(weights)
     scales = torch.cat([scale.detach().float().reshape(-1) for scale in layers.scales])
-    sums = integers.sum(1, dtype=torch.int64).double().mul(scales.double()).float()
+    sums = row_sums(integers).double().mul(scales.double()).float()
     return Joined(integers, scales, _bias(layers), sums)
+
+
+def row_sums(integers: torch.Tensor) -> torch.Tensor:
+    """Return the int64 sum of each row of weights."""
+    return integers.sum(1, dtype=torch.int64)
 
 
 def _bias(layers: Layers) -> torch.Tensor | None:
@@ -88,7 +93,7 @@ def for_fbgemm(layers: Layers) -> Any:
             # Quantized tensors are deprecated; this one lives within the call.
             warnings.simplefilter("ignore")
             zeros = torch.zeros(whole.scales.numel(), dtype=torch.int64)
-            weight = torch._make_per_channel_quantized_tensor(whole.integers, whole.scales, zeros, 0)  # type: ignore[attr-defined]
+            weight = torch._make_per_channel_quantized_tensor(whole.integers, whole.scales, zeros, 0)
             return torch.ops.quantized.linear_prepack(weight, whole.bias)
 
     return packed("fbgemm", layers.sources, make)

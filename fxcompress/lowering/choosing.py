@@ -19,6 +19,7 @@ ops = torch.ops.fxcompress
 LARGEST_ROWS = 1024
 SECONDS = 0.06
 ROUNDS = 9
+MARGIN = 1.05
 CANDIDATES = {
     "dynamic": kernels.linear.DYNAMIC,
     "static": kernels.linear.STATIC,
@@ -46,8 +47,8 @@ class Choice:
 
     @property
     def faster(self) -> bool:
-        """Whether the backend is faster than the pattern as it stands."""
-        return self.microseconds[self.backend] < self.pattern
+        """Whether the backend is no slower than the pattern as it stands, by more than noise."""
+        return self.microseconds[self.backend] < MARGIN * self.pattern
 
 
 def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:
@@ -55,9 +56,13 @@ def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:
 
     Measured at the first time that this process sees the shape, with the threads and backends there are.
     """
+    return _measure(shape, usable(shape, among), torch.get_num_threads())
+
+
+def usable(shape: Shape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
+    """Return the backends that give the same for `shape` and are there, in the order in which they are preferred."""
     wanted = kernels.linear.ONE_ROW if shape.kind == "dynamic" and shape.rows == 1 else CANDIDATES[shape.kind]
-    names = tuple(name for name in wanted if available(name) and (not among or name in among))
-    return _measure(shape, names or ("float",), torch.get_num_threads())
+    return tuple(name for name in wanted if available(name) and (not among or name in among)) or ("float",)
 
 
 @functools.cache

@@ -52,7 +52,11 @@ def reshape_views(node: Node) -> None:
 def _aliases(node: Node) -> bool:
     """Whether what `node` gives may lie in the memory of its input."""
     schema = getattr(node.target, "_schema", None)
-    return schema is None or any(one.alias_info is not None for one in schema.arguments) or is_call(node, aten.reshape, aten.flatten, aten.unflatten)
+    return (
+        schema is None
+        or any(one.alias_info is not None for one in schema.arguments)
+        or is_call(node, aten.reshape, aten.flatten, aten.unflatten)
+    )
 
 
 def _writes(node: Node) -> bool:

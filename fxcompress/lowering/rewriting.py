@@ -97,9 +97,10 @@ def pair(numbers: int | Sequence[int]) -> list[int]:
 
 def faster_quantize(module: GraphModule) -> int:
     """Put `quantize_u8` in the place of `quantize_per_tensor` where that gives the same; return how often."""
-    found = [node for node in calls(module.graph, quantized_decomposed().quantize_per_tensor.default) if quantizes_u8(node)]
+    found = [
+        node for node in calls(module.graph, quantized_decomposed().quantize_per_tensor.default) if quantizes_u8(node)
+    ]
     for node in found:
         scale, zero = float(argument(node, "scale")), int(argument(node, "zero_point"))
         node.target, node.args, node.kwargs = ops.quantize_u8.default, (node.args[0], scale, zero), {}
     return len(found)
-

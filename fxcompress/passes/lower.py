@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
 from fxcompress.graph.shapes import propagate
 from fxcompress.kernels.backends import BACKENDS, available, missing
-from fxcompress.lowering.choosing import Choice, Shape, choose
+from fxcompress.lowering.choosing import Choice, Shape, choose, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.rewriting import faster_quantize, replace
@@ -47,6 +48,7 @@ class Lower(Pass):
     fidelity = "close"
     device: Literal["cpu"] = option("cpu", help="what the graph is to run on")
     backends: tuple[str, ...] = option((), help="backends to choose from; all where none are given")
+    measure: bool = option(True, help="time the backends here; else a fixed order decides, and nothing stays")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to lower; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     layers = statistic("layers that kernels calculate")
@@ -58,12 +60,13 @@ class Lower(Pass):
         claims, left = self._claims(module, context)
         lowered: dict[str, dict[str, Any]] = {}
         for batch in batches(claims):
-            choice = self._choice(batch)
+            shape = shape_of(batch)
+            choice = choose(shape, self.backends) if shape is not None and self.measure else None
             if choice is not None and not choice.faster:
-                slower = f"the pattern is faster than every kernel ({choice.pattern:.0f} us)"
+                slower = "the pattern is faster than every kernel for its shape"
                 left.update({claim.layer.name: slower for claim in batch})
                 continue
-            backend = "onednn" if choice is None else choice.backend
+            backend = choice.backend if choice else usable(shape, self.backends)[0] if shape else "onednn"
             made = replace(module, batch, backend)
             lowered[made.name] = entry(batch, backend, choice)
             context.record(layers=len(batch), products=1)
@@ -86,18 +89,6 @@ class Lower(Pass):
                 claims.append(found)
         return claims, left
 
-    def _choice(self, batch: Sequence[Claim]) -> Choice | None:
-        """Return the measured choice for `batch`, None where there is nothing to choose from."""
-        if batch[0].kind in ("groups", "convolution"):
-            return None
-        value = batch[0].layer.meta["val"]
-        rows = 1
-        for size in value.shape[:-1]:
-            rows *= hint(size)
-        features = batch[0].weight.integers.meta["val"].shape[1]
-        outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
-        return choose(Shape(batch[0].kind, rows, int(features), int(outputs)), self.backends)
-
     def _tell_missing(self, context: PassContext) -> None:
         for name in self.backends:
             if name not in BACKENDS:
@@ -106,6 +97,16 @@ class Lower(Pass):
                 context.note(f"{name} was asked for and is not there: the next best serves")
         if gone := missing():
             context.note(f"{listing(gone)}: not there in this torch, on this processor, or switched off")
+
+
+def shape_of(batch: Sequence[Claim]) -> Shape | None:
+    """Return the shape of the product for the example inputs, None where there is but one way to calculate it."""
+    if batch[0].kind in ("groups", "convolution"):
+        return None
+    rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
+    features = batch[0].weight.integers.meta["val"].shape[1]
+    outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
+    return Shape(batch[0].kind, rows, int(features), int(outputs))
 
 
 def hint(size: int | torch.SymInt) -> int:
@@ -134,4 +135,3 @@ def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[st
         context.note(f"{listing(floats)}: calculated in floats, with a copy of the weights as floats in memory")
     if not lowered and not left:
         context.note("no layer is quantized: there is nothing to lower")
-

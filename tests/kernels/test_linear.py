@@ -111,7 +111,12 @@ def test_groups(zeros):
     decomposed = quantized_decomposed()
     floats = decomposed.dequantize_per_channel_group(weight, scales, offsets, -8, 7, torch.int8, 16, torch.float32)
     result = ops.linear_groups(values, weight, scales, offsets, 16, bias)
-    torch.testing.assert_close(result.double(), torch.nn.functional.linear(values.double(), floats.double(), bias.double()), rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(
+        result.double(),
+        torch.nn.functional.linear(values.double(), floats.double(), bias.double()),
+        rtol=1e-5,
+        atol=1e-5,
+    )
 
 
 @each_backend
@@ -119,7 +124,9 @@ def test_groups(zeros):
 def test_rows_of_a_transposed_tensor(backend, rows):
     one, values = layer(7, 12), torch.randn(12, rows).t()
     for called in (ops.linear_dynamic, ops.linear_weight_only):
-        assert torch.equal(called(values, *operands([one]), backend), called(values.contiguous(), *operands([one]), backend))
+        assert torch.equal(
+            called(values, *operands([one]), backend), called(values.contiguous(), *operands([one]), backend)
+        )
 
 
 @each_backend
@@ -166,4 +173,4 @@ def test_a_bias_that_learns_gives_a_plain_result():
     values = torch.randn(3, 12, requires_grad=True)
     for backend in BACKENDS:
         result = ops.linear_dynamic(values, *operands([one]), backend)
-        assert close(result.detach(), one(values.detach()), values.detach(), [one], 1.01 / 255)
+        assert close(result.detach(), one(values).detach(), values.detach(), [one], 1.01 / 255)

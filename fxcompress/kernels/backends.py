@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import functools
 import os
-from collections.abc import Iterable
 
 import torch
 
@@ -61,17 +60,14 @@ def has_operator(name: str) -> bool:
     return hasattr(getattr(torch.ops, namespace), last)
 
 
+@functools.cache
 def switched_off() -> frozenset[str]:
-    """Return the backends that the environment switches off.
+    """Return the backends that the environment switches off; it is read once, `read_again` reads it anew.
 
     Raises:
         UsageError: a name that is no backend, or the last way that is left.
     """
-    return _read(os.environ.get(VARIABLE, ""))
-
-
-@functools.cache
-def _read(text: str) -> frozenset[str]:
+    text = os.environ.get(VARIABLE, "")
     names = frozenset(word.strip() for word in text.split(",") if word.strip())
     for name in sorted(names - set(BACKENDS)):
         raise UsageError(f"{VARIABLE} names {name!r}, which is no backend", hint=suggestion(name, BACKENDS))
@@ -80,9 +76,16 @@ def _read(text: str) -> frozenset[str]:
     return names
 
 
-def first_available(wanted: Iterable[str]) -> str:
-    """Return the first of `wanted` that there is here; `float` where none is."""
-    return next((name for name in wanted if available(name)), "float")
+@functools.cache
+def first_available(wanted: str, usable: tuple[str, ...]) -> str:
+    """Return `wanted` where it is there and among `usable`, else the first of these that is; at last `float`."""
+    return next((name for name in (wanted, *usable) if name in usable and available(name)), "float")
+
+
+def read_again() -> None:
+    """Forget what was found out, so that environment and torch are asked once more."""
+    for found in (switched_off, first_available, installed):
+        found.cache_clear()
 
 
 def missing() -> tuple[str, ...]:

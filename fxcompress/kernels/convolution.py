@@ -58,7 +58,7 @@ def conv_static(
         float32 or uint8 [batch, outputs, height, width], channels last in memory.
     """
     geometry = Geometry(stride, padding, dilation, groups)
-    chosen = first_available(name for name in (backend, *CONVOLUTION) if name in CONVOLUTION)
+    chosen = first_available(backend, CONVOLUTION)
     plain = None if bias is None else bias.detach()
     if chosen == "onednn" and post in FUSED:
         return _onednn(input, scale, zero, (weight, scales, plain), geometry, post, output_scale, output_zero)

@@ -13,7 +13,7 @@ from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.library import define
 from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
-from fxcompress.kernels.weights import Layers, as_floats, for_fbgemm, joined
+from fxcompress.kernels.weights import Layers, joined
 
 Tensors = Sequence[torch.Tensor]
 Optionals = Sequence[torch.Tensor | None]
@@ -45,14 +45,15 @@ def linear_dynamic(
     Returns:
         float32 [..., all outputs].
     """
-    layers = Layers(weights, scales, biases)
+    layers = joined(weights, scales, biases)
     rows = rows_of(input)
-    wanted = (backend, *(ONE_ROW if len(rows) == 1 else DYNAMIC))
-    chosen = first_available(name for name in wanted if name != "fbgemm" or _suits_fbgemm(rows))
+    chosen = first_available(backend, ONE_ROW if len(rows) == 1 else DYNAMIC)
+    if chosen == "fbgemm" and not _suits_fbgemm(rows):
+        chosen = first_available(DYNAMIC[0], DYNAMIC)
     if not rows.numel():
         made = rows.new_zeros(len(rows), layers.outputs)
     elif chosen == "fbgemm":
-        made = torch.ops.quantized.linear_dynamic.default(rows, for_fbgemm(layers))
+        made = torch.ops.quantized.linear_dynamic.default(rows, layers.fbgemm)
     else:
         made = _dynamic(rows, layers, chosen)
     return made.view(*input.shape[:-1], layers.outputs)
@@ -70,15 +71,15 @@ def _suits_fbgemm(rows: torch.Tensor) -> bool:
 
 
 def _dynamic(rows: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
-    quantized, whole = quantize_rows(rows), joined(layers)
+    quantized = quantize_rows(rows)
     if backend == "onednn" and len(rows) == 1:
         # One row has one scale and one zero point: all in one call.
         scale, zero = float(quantized.scales), int(quantized.zeros) + 128
         values = quantized.values.view(torch.uint8).bitwise_xor_(128)
-        return onednn_product(values, scale, zero, layers, whole.bias)
+        return onednn_product(values, scale, zero, layers, layers.bias)
     made = product(quantized.values, layers, backend)
-    made.addr_(quantized.zeros.view(-1), whole.sums, alpha=-1).mul_(quantized.scales)
-    return add_bias(made, whole.bias)
+    made.addr_(quantized.zeros.view(-1), layers.sums, alpha=-1).mul_(quantized.scales)
+    return add_bias(made, layers.bias)
 
 
 def linear_static(
@@ -104,16 +105,16 @@ def linear_static(
     Returns:
         float32 or uint8 [..., all outputs].
     """
-    layers = Layers(weights, scales, biases)
+    layers = joined(weights, scales, biases)
     rows = rows_of(input)
     shape = (*input.shape[:-1], layers.outputs)
-    chosen = first_available(name for name in (backend, *STATIC) if name != "fbgemm")
+    chosen = first_available(backend, STATIC)
     if not rows.numel():
         return _empty(shape, output_scale, input)
     if chosen == "onednn":
-        bias = joined(layers).bias
+        bias = layers.bias
         return onednn_product(rows, scale, zero, layers, bias, post, output_scale, output_zero).view(shape)
-    made = activated(add_bias(unsigned_product(rows, zero, layers, chosen).mul_(scale), joined(layers).bias), post)
+    made = activated(add_bias(unsigned_product(rows, zero, layers, chosen).mul_(scale), layers.bias), post)
     return (made if output_scale is None else quantize_all(made, output_scale, output_zero)).view(shape)
 
 
@@ -136,15 +137,15 @@ def linear_weight_only(
 
     Args and result as of `linear_dynamic`.
     """
-    layers = Layers(weights, scales, biases)
+    layers = joined(weights, scales, biases)
     rows = rows_of(input)
-    chosen = first_available(name for name in (backend, *WEIGHT_ONLY) if name != "fbgemm")
+    chosen = first_available(backend, WEIGHT_ONLY)
     shape = (*input.shape[:-1], layers.outputs)
     if chosen == "float" or not rows.numel():
-        return functional.linear(rows, as_floats(layers), joined(layers).bias).view(shape)
+        return functional.linear(rows, layers.floats, layers.bias).view(shape)
     digits, steps = split_rows(rows)
     high, low = product(digits, layers, chosen).chunk(2)
-    return add_bias(high.mul_(256).add_(low).mul_(steps), joined(layers).bias).view(shape)
+    return add_bias(high.mul_(256).add_(low).mul_(steps), layers.bias).view(shape)
 
 
 def linear_groups(
@@ -173,7 +174,7 @@ def linear_groups(
         centred = parts if zeros is None else parts - zeros.view(*parts.shape[:2], 1)
         return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
 
-    floats = packed(f"groups of {group}", (weight, scales, zeros), make)
+    floats: torch.Tensor = packed(f"groups of {group}", (weight, scales, zeros), make)
     plain = None if bias is None else bias.detach()
     made: torch.Tensor = functional.linear(rows_of(input), floats, plain)
     return made.view(*input.shape[:-1], weight.shape[0])

@@ -8,8 +8,7 @@ import torch
 from torch.nn import functional
 
 from fxcompress.kernels.activations import signed, unsigned
-from fxcompress.kernels.packing import packed
-from fxcompress.kernels.weights import Layers, as_floats, for_onednn, joined, row_sums
+from fxcompress.kernels.weights import Layers
 
 POSTS = ("none", "relu", "gelu", "gelu_tanh")
 # How `qlinear_pointwise` and `qconv_pointwise` spell them: a name and an algorithm.
@@ -24,9 +23,8 @@ def product(values: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
     if backend == "onednn":
         return onednn_product(unsigned(values), 1.0, 128, layers)
     if backend == "int_mm":
-        whole = joined(layers)
-        return int_mm(values, whole.integers).to(torch.float32).mul_(whole.scales)
-    return functional.linear(values.to(torch.float32), as_floats(layers))
+        return int_mm(values, layers.integers).to(torch.float32).mul_(layers.scales)
+    return functional.linear(values.to(torch.float32), layers.floats)
 
 
 def int_mm(values: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
@@ -42,12 +40,10 @@ def unsigned_product(values: torch.Tensor, zero: int, layers: Layers, backend: s
 
     The zero point is taken off in integers: what is left may be small beside what was there.
     """
-    whole = joined(layers)
     if backend != "int_mm":
-        return functional.linear(values.to(torch.float32).sub_(zero), as_floats(layers))
-    sums = int_mm(signed(values), whole.integers)
-    moved = packed(f"sums {zero}", layers.sources, lambda: row_sums(whole.integers).mul(zero - 128).to(torch.int32))
-    return sums.sub_(moved).to(torch.float32).mul_(whole.scales)
+        return functional.linear(values.to(torch.float32).sub_(zero), layers.floats)
+    sums = int_mm(signed(values), layers.integers)
+    return sums.sub_(layers.moved(zero)).to(torch.float32).mul_(layers.scales)
 
 
 def onednn_product(
@@ -64,12 +60,12 @@ def onednn_product(
 
     The activations are uint8 always: with int8 torch runs a reference kernel, thousands of times slower.
     """
-    weight, zeros = for_onednn(layers)
+    weight, zeros = layers.onednn
     name, algorithm = ONEDNN_POSTS[post]
     dtype = torch.float32 if output_scale is None else torch.uint8
     output = 1.0 if output_scale is None else output_scale
     made: torch.Tensor = torch.ops.onednn.qlinear_pointwise.default(
-        values, scale, zero, weight, joined(layers).scales, zeros, bias, output, output_zero, dtype, name, [], algorithm
+        values, scale, zero, weight, layers.scales, zeros, bias, output, output_zero, dtype, name, [], algorithm
     )
     return made
 

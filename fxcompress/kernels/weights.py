@@ -2,108 +2,92 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 
 from fxcompress.kernels.packing import packed
 
-
-class Layers(NamedTuple):
-    """Linears that read the same input: int8 weights [outputs, features], float32 scales [outputs], biases or None."""
-
-    weights: Sequence[torch.Tensor]
-    scales: Sequence[torch.Tensor]
-    biases: Sequence[torch.Tensor | None]
-
-    @property
-    def sources(self) -> tuple[torch.Tensor | None, ...]:
-        """Every tensor of them: what is made of them holds while none of these is written into."""
-        return (*self.weights, *self.scales, *self.biases)
-
-    @property
-    def outputs(self) -> int:
-        """How many outputs they have together."""
-        return sum(weight.shape[0] for weight in self.weights)
+Tensors = Sequence[torch.Tensor]
+Optionals = Sequence[torch.Tensor | None]
 
 
-class Joined(NamedTuple):
-    """All of the layers as one.
+class Layers:
+    """Linears that read the same input, as one. What a backend wants of them is made when it is first asked for.
 
     Attributes:
         integers: int8 [outputs, features].
         scales: float32 [outputs].
         bias: float32 [outputs], None where no layer has one.
-        sums: float32 [outputs], the sum of each row of weights, as floats.
+        outputs: how many outputs there are.
     """
 
-    integers: torch.Tensor
-    scales: torch.Tensor
-    bias: torch.Tensor | None
-    sums: torch.Tensor
+    def __init__(self, weights: Tensors, scales: Tensors, biases: Optionals) -> None:
+        plain = [weight.detach() for weight in weights]
+        self.integers = (plain[0] if len(plain) == 1 else torch.cat(plain)).contiguous()
+        self.scales = torch.cat([scale.detach().float().reshape(-1) for scale in scales])
+        self.bias = join_biases(plain, biases)
+        self.outputs = self.integers.shape[0]
+        self._moved: dict[int, torch.Tensor] = {}
 
+    @functools.cached_property
+    def row_sums(self) -> torch.Tensor:
+        """int64 [outputs], the sum of each row of weights."""
+        return self.integers.sum(1, dtype=torch.int64)
 
-def joined(layers: Layers) -> Joined:
-    """Return `layers` as one, the same object as long as their tensors stay."""
-    return packed("joined", layers.sources, lambda: _join(layers))
+    @functools.cached_property
+    def sums(self) -> torch.Tensor:
+        """float32 [outputs], the sum of each row of weights with its scale."""
+        return self.row_sums.double().mul(self.scales.double()).float()
 
+    def moved(self, zero: int) -> torch.Tensor:
+        """int32 [outputs]: what values that were moved from 0 to 128 and have their zero at `zero` add too much."""
+        if zero not in self._moved:
+            self._moved[zero] = self.row_sums.mul(zero - 128).to(torch.int32)
+        return self._moved[zero]
 
-def _join(layers: Layers) -> Joined:
-    weights = [weight.detach() for weight in layers.weights]
-    integers = weights[0] if len(weights) == 1 else torch.cat(weights)
-    scales = torch.cat([scale.detach().float().reshape(-1) for scale in layers.scales])
-    sums = row_sums(integers).double().mul(scales.double()).float()
-    return Joined(integers, scales, _bias(layers), sums)
+    @functools.cached_property
+    def onednn(self) -> tuple[torch.Tensor, torch.Tensor]:
+        """The weights packed for `qlinear_pointwise`, and the zero points that it wants, all 0."""
+        zeros = torch.zeros(self.outputs, dtype=torch.int64)
+        return torch.ops.onednn.qlinear_prepack(self.integers, None), zeros
 
-
-def row_sums(integers: torch.Tensor) -> torch.Tensor:
-    """Return the int64 sum of each row of weights."""
-    return integers.sum(1, dtype=torch.int64)
-
-
-def _bias(layers: Layers) -> torch.Tensor | None:
-    if all(bias is None for bias in layers.biases):
-        return None
-    parts = [
-        torch.zeros(weight.shape[0]) if bias is None else bias.detach().float()
-        for weight, bias in zip(layers.weights, layers.biases, strict=True)
-    ]
-    return torch.cat(parts)
-
-
-def for_onednn(layers: Layers) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return the weights packed for `qlinear_pointwise`, and the zero points that it wants, all 0."""
-
-    def make() -> tuple[torch.Tensor, torch.Tensor]:
-        whole = joined(layers)
-        zeros = torch.zeros(whole.scales.numel(), dtype=torch.int64)
-        return torch.ops.onednn.qlinear_prepack(whole.integers.contiguous(), None), zeros
-
-    return packed("onednn", layers.sources, make)
-
-
-def for_fbgemm(layers: Layers) -> Any:
-    """Return the weights and the bias packed for `quantized.linear_dynamic`."""
-
-    def make() -> Any:
-        whole = joined(layers)
+    @functools.cached_property
+    def fbgemm(self) -> Any:
+        """The weights and the bias packed for `quantized.linear_dynamic`."""
         with warnings.catch_warnings():
             # Quantized tensors are deprecated; this one lives within the call.
             warnings.simplefilter("ignore")
-            zeros = torch.zeros(whole.scales.numel(), dtype=torch.int64)
-            weight = torch._make_per_channel_quantized_tensor(whole.integers, whole.scales, zeros, 0)
-            return torch.ops.quantized.linear_prepack(weight, whole.bias)
+            zeros = torch.zeros(self.outputs, dtype=torch.int64)
+            weight = torch._make_per_channel_quantized_tensor(self.integers, self.scales, zeros, 0)
+            return torch.ops.quantized.linear_prepack(weight, self.bias)
 
-    return packed("fbgemm", layers.sources, make)
+    @functools.cached_property
+    def floats(self) -> torch.Tensor:
+        """float32 [outputs, features]."""
+        return self.integers.float() * self.scales[:, None]
 
 
-def as_floats(layers: Layers) -> torch.Tensor:
-    """Return the weights as float32 [outputs, features], kept for the next call."""
+def joined(weights: Tensors, scales: Tensors, biases: Optionals) -> Layers:
+    """Return linears as one, the same object as long as nothing is written into their tensors.
 
-    def make() -> torch.Tensor:
-        whole = joined(layers)
-        return whole.integers.float() * whole.scales[:, None]
+    Args:
+        weights: int8 [outputs, features] of each layer.
+        scales: float32 [outputs] of each.
+        biases: float32 [outputs] or None of each.
+    """
+    return packed("layers", (*weights, *scales, *biases), lambda: Layers(weights, scales, biases))
 
-    return packed("float", layers.sources, make)
+
+def join_biases(weights: Tensors, biases: Optionals) -> torch.Tensor | None:
+    """Return the biases one behind the other, zeros where there is none; None where no layer has one."""
+    if all(bias is None for bias in biases):
+        return None
+    parts = [
+        torch.zeros(weight.shape[0]) if bias is None else bias.detach().float()
+        for weight, bias in zip(weights, biases, strict=True)
+    ]
+    return torch.cat(parts)

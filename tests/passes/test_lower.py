@@ -13,12 +13,21 @@ from torch import nn
 
 import fxcompress as fxc
 from fxcompress.errors import PassFailed
-from fxcompress.kernels.backends import VARIABLE
+from fxcompress.kernels.backends import VARIABLE, read_again
 from fxcompress.lowering import choosing
 
 aten = torch.ops.aten
 # Without timing, so that the outcome is the same everywhere.
 LOWER = "lower{measure=false}"
+
+
+@pytest.fixture(autouse=True)
+def asked_anew():
+    read_again()
+    yield
+    read_again()
+
+
 every_backend_off = pytest.mark.parametrize("off", ["", "onednn", "fbgemm", "int_mm", "onednn,fbgemm,int_mm"])
 
 

@@ -14,7 +14,7 @@ from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
 
 aten = torch.ops.aten
-Kind = Literal["dynamic", "static", "weight-only", "groups", "convolution"]
+Kind = Literal["dynamic", "static", "weight-only", "groups", "convolution", "embedding"]
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,8 @@ def claim_of(module: GraphModule, layer: Node) -> Claim | str | None:
     found = weight_of(module, argument(layer, "weight"))
     if found is None or isinstance(found, str):
         return found
+    if is_call(layer, aten.embedding):
+        return _embedding(layer, found)
     given, bias = argument(layer, "input"), argument(layer, "bias")
     why = _unfit(module, layer, given, bias)
     if why:
@@ -152,6 +154,12 @@ def _tokens(dequantize: Node) -> Node | None:
     source = quantize.args[0]
     assert isinstance(source, Node)
     return source
+
+
+def _embedding(layer: Node, weight: Quantized) -> Claim | str:
+    if weight.group or layer.meta["val"].dtype != torch.float32:
+        return "no kernel looks up such rows"
+    return Claim("embedding", layer, argument(layer, "indices"), weight, None, layer)
 
 
 def _convolution(layer: Node, kind: str, source: Node, weight: Quantized, bias: Node | None) -> Claim | str:

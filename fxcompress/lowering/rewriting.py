@@ -70,6 +70,8 @@ def call_for(claims: Sequence[Claim], backend: str) -> tuple[Any, tuple[Any, ...
         return ops.linear_dynamic.default, (claim.given, *layers, backend)
     if claim.kind == "weight-only":
         return ops.linear_weight_only.default, (claim.given, *layers, backend)
+    if claim.kind == "embedding":
+        return ops.embedding_rows.default, (claim.given, claim.weight.integers, claim.weight.scales)
     if claim.kind == "groups":
         weight = claim.weight
         return ops.linear_groups.default, (

@@ -14,8 +14,9 @@ from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
 from fxcompress.graph.shapes import propagate
-from fxcompress.kernels.backends import BACKENDS, available, missing
-from fxcompress.lowering.choosing import Choice, Shape, choose, usable
+from fxcompress.kernels.backends import BACKENDS, available, first_available, missing
+from fxcompress.kernels.convolution import CONVOLUTION
+from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.rewriting import faster_quantize, replace
@@ -30,9 +31,10 @@ class Lower(Pass):
 
     Claimed are linears whose weight is int8 with a scale for each output, with activations quantized row by row
     (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
-    of features, and 2d convolutions of uint8. Relu, gelu and a quantization behind a static layer go into its call, so
-    that bytes flow from layer to layer. Linears that read the same activation become one product. The stored tensors
-    stay as they are; what a kernel wants packed is made at the first call.
+    of features, 2d convolutions of uint8, and embeddings with a scale for each row. Relu, gelu and a quantization
+    behind a static layer go into its call, so that bytes flow from layer to layer. Linears that read the same
+    activation become one product. The stored tensors stay as they are; what a kernel wants packed is made at the first
+    call.
 
     For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
     pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with
@@ -66,7 +68,7 @@ class Lower(Pass):
                 slower = "the pattern is faster than every kernel for its shape"
                 left.update({claim.layer.name: slower for claim in batch})
                 continue
-            backend = choice.backend if choice else usable(shape, self.backends)[0] if shape else "onednn"
+            backend = choice.backend if choice else self._unmeasured(batch[0], shape)
             made = replace(module, batch, backend)
             lowered[made.name] = entry(batch, backend, choice)
             context.record(layers=len(batch), products=1)
@@ -81,13 +83,22 @@ class Lower(Pass):
     def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
         selected = set(context.select(module, self.targets, self.ignore))
         claims, left = [], {}
-        for layer in calls(module.graph, aten.linear, aten.conv2d):
+        for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
             found = claim_of(module, layer) if layer in selected else None
             if isinstance(found, str):
                 left[layer.name] = found
             elif found is not None:
                 claims.append(found)
         return claims, left
+
+    def _unmeasured(self, claim: Claim, shape: Shape | None) -> str:
+        """Return the backend that is preferred without timing."""
+        if shape is not None:
+            return usable(shape, self.backends)[0]
+        fitting = CONVOLUTION if claim.kind == "convolution" else ("float",)
+        return first_available(
+            fitting[0], tuple(name for name in fitting if not self.backends or name in self.backends)
+        )
 
     def _tell_missing(self, context: PassContext) -> None:
         for name in self.backends:
@@ -101,7 +112,7 @@ class Lower(Pass):
 
 def shape_of(batch: Sequence[Claim]) -> Shape | None:
     """Return the shape of the product for the example inputs, None where there is but one way to calculate it."""
-    if batch[0].kind in ("groups", "convolution"):
+    if batch[0].kind not in CANDIDATES:
         return None
     rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
     features = batch[0].weight.integers.meta["val"].shape[1]
@@ -130,7 +141,9 @@ def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[st
     for why in dict.fromkeys(left.values()):
         names = [f"%{name}" for name, reason in left.items() if reason == why]
         context.note(f"{listing(names)}: left as it is, {why}")
-    floats = [f"%{name}" for name, made in lowered.items() if made["backend"] == "float" or made["kind"] == "groups"]
+    floats = [
+        f"%{name}" for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"
+    ]
     if floats:
         context.note(f"{listing(floats)}: calculated in floats, with a copy of the weights as floats in memory")
     if not lowered and not left:

@@ -129,6 +129,14 @@ def test_rows_of_a_transposed_tensor(backend, rows):
         )
 
 
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (), (0, 2)])
+def test_rows_of_a_table_are_those_of_the_whole_table(shape):
+    weight, scales = torch.randint(-127, 128, (9, 5), dtype=torch.int8), torch.rand(9)
+    indices = torch.randint(0, 9, shape)
+    whole = quantized_decomposed().dequantize_per_channel(weight, scales, None, 0, -127, 127, torch.int8)
+    assert torch.equal(ops.embedding_rows(indices, weight, scales), torch.nn.functional.embedding(indices, whole))
+
+
 @each_backend
 def test_no_rows(backend):
     one, values = layer(7, 12), torch.randn(0, 3, 12)

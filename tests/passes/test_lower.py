@@ -15,6 +15,7 @@ import fxcompress as fxc
 from fxcompress.errors import PassFailed
 from fxcompress.kernels.backends import VARIABLE, read_again
 from fxcompress.lowering import choosing
+from fxcompress.passes.lower import Lower
 
 aten = torch.ops.aten
 # Without timing, so that the outcome is the same everywhere.
@@ -144,6 +145,20 @@ def test_groups_of_weights():
     module, context = apply(LOWER, module)
     assert near(module(x), want, 1e-6)
     assert any("copy of the weights as floats" in note for note in context.notes)
+
+
+def test_embeddings():
+    torch.manual_seed(0)
+    draft, ids = QuantizedDraft(), torch.randint(0, 20, (3, 4))
+    module = draft.module(draft.call(aten.embedding.default, draft.weight("table", 20, 6), draft.input("ids", ids)))
+    want = module(ids)
+    module, _ = apply(LOWER, module)
+    assert operations(module) == ["fxcompress.embedding_rows"]
+    assert torch.equal(module(ids), want)
+
+
+def test_it_keeps_the_contract_of_passes():
+    fxc.testing.check_pass(Lower(measure=False))
 
 
 def test_what_is_returned_keeps_its_own_memory():

@@ -12,7 +12,7 @@ Format = Literal["int", "pow2", "bf16"]
 Granularity = Literal["tensor", "channel", "group"]
 Activation = Literal["none", "dynamic", "static"]
 
-# What fits an int8 in every scheme; the few-bit integers are stored one to a byte as well.
+# Weights that share a scale where nothing says how many.
 GROUP = 32
 
 
@@ -56,7 +56,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("w8a8", 8, "channel", activation="dynamic"),
         Scheme("w8a8-static", 8, "channel", activation="static"),
         Scheme("bf16", 16, "tensor", activation="dynamic", format="bf16"),
-        Scheme("pow2", 8, "tensor", format="pow2"),
+        Scheme("pow2", 8, "channel", format="pow2"),
     )
 }
 

@@ -9,6 +9,7 @@ from fxcompress.calibration.clipping import MeanSquaredError as MeanSquaredError
 from fxcompress.calibration.clipping import Percentile as Percentile
 from fxcompress.calibration.extremes import MinMax as MinMax
 from fxcompress.calibration.extremes import MovingAverage as MovingAverage
+from fxcompress.calibration.means import Mean as Mean
 from fxcompress.calibration.observer import Observer as Observer
 from fxcompress.calibration.run import calibrate as calibrate
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
+import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.observe import observe
-from fxcompress.calibration.observer import Observer
 from fxcompress.capturing import Inputs
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
@@ -16,22 +16,31 @@ from fxcompress.graph.module import CapturedModule
 _HINT = "leave the batch out, or mend it"
 
 
+class Sees(Protocol):
+    """What is told of every value of a node; an observer, for one."""
+
+    def update(self, tensor: torch.Tensor) -> None: ...
+
+
+T = TypeVar("T", bound=Sees)
+
+
 def calibrate(
-    module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[], Observer]
-) -> dict[Node, Observer]:
+    module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[Node], T]
+) -> dict[Node, T]:
     """Return for each of `values` an observer that has seen what the node gives for each of `batches`.
 
     Args:
         module: as it is captured; it is left as it was.
         values: nodes that give one floating tensor.
         batches: inputs of the module.
-        make: gives a new observer.
+        make: gives a new observer of a node.
 
     Raises:
         InputError: a batch is empty, holds NaN or does not fit the graph, or makes a value that has no range; the
             message begins with the number of the batch, from 0.
     """
-    observers = {node: make() for node in values}
+    observers = {node: make(node) for node in values}
 
     def look(node: Node, value: Any, seconds: float) -> None:
         if node in observers:

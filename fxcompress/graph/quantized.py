@@ -130,7 +130,7 @@ def dequantize_per_channel_group(
 
 
 def choose_qparams_per_token_asymmetric(values: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return float64 scales and int64 zero points [..., 1] that map the range of every token, with zero, to -128..127."""
+    """Return float64 scales and int64 zero points [..., 1] that map the range of each token, and zero, to -128..127."""
     least, most = values.amin(-1, keepdim=True).clamp(max=0), values.amax(-1, keepdim=True).clamp(min=0)
     scales = ((most - least) / 255.0).clamp(min=torch.finfo(torch.float32).eps)
     below, above = least / scales, most / scales

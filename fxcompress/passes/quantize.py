@@ -10,10 +10,11 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.passes.bias_correction import BiasCorrection
 from fxcompress.passes.quantize_activations import activations_of, insert_activations, measure
 from fxcompress.passes.quantize_nodes import insert_narrow, insert_weight
 from fxcompress.passes.quantize_schemes import Wanted
-from fxcompress.passes.quantize_weights import round_weight
+from fxcompress.passes.quantize_weights import floats_of, round_weight
 from fxcompress.passes.weights import Weight, selected_weights
 from fxcompress.schemes import Scheme
 
@@ -28,19 +29,23 @@ class Quantize(Pass):
     integers are fixed, and what is left in floats (biases, norms) learns around them.
 
     Schemes `w4a16`, `w3a16`, `w2a16`: 4, 3 or 2 bits, affine, with a scale and a zero point (`NAME_zero`) for each
-    `group` of weights that one output is computed with. `pow2`: 8 bits, one power of two for a whole tensor. `bf16`:
-    weights are stored as bfloat16, and activations rounded to it.
+    `group` of weights that one output is computed with. `pow2`: as `w8a16`, and the scales are powers of two.
+    `bf16`: weights are stored as bfloat16, and activations rounded to it.
 
     Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
     the calibration data by an `observer`. What several layers read is rounded once. No gradient passes the rounding.
+
+    With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
+    taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
 
     Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
     calculate with, not their biases; buffers only where `targets` name them.
 
     `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale` (of
     its `zero` points and the size of its `group`, where it has some). `activations` maps the node of each one rounded
-    to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static.
+    to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static. `corrected` lists
+    the layers whose biases were.
     """
 
     name = "quantize"
@@ -57,24 +62,30 @@ class Quantize(Pass):
         "percentile", help="what chooses static ranges of activations"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
+    bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     tensors = statistic("weight tensors quantized")
     weights = statistic("weights quantized")
     saved = statistic("bytes saved")
-    activations = statistic("activations quantized")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         found = writable(selected_weights(module, context, self.targets, self.ignore), context)
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
-        measure(module, activations, context, lambda: observer_named(self.observer, self.percent))
+        static = any(one.kind == "tensor" for one in activations)
+        # Read once: a generator would have nothing left for a second reading.
+        batches = list(context.calibration()) if static or self.bias_correction else []
+        if static:
+            measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+        correction = BiasCorrection(module, [one for one, _ in chosen], batches) if self.bias_correction else None
         context.details["quantized"] = {}
         for weight, scheme in chosen:
-            store(module, weight, scheme, context)
+            store(module, weight, scheme, context, correction)
+        if correction is not None:
+            context.details["corrected"] = [layer.name for layer in correction.corrected]
         context.details["activations"] = insert_activations(module, activations)
-        context.record(activations=len(activations))
         return module
 
 
@@ -94,12 +105,16 @@ def writes(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
-def store(module: GraphModule, weight: Weight, scheme: Scheme, context: PassContext) -> None:
+def store(
+    module: GraphModule, weight: Weight, scheme: Scheme, context: PassContext, correction: BiasCorrection | None = None
+) -> None:
     """Put the integers of `weight` in its place, and tell of them."""
     if scheme.format == "bf16":
         facts, stored = insert_narrow(module, weight, torch.bfloat16), 2 * weight.tensor.numel()
     else:
         rounded = round_weight(weight, scheme)
+        if correction is not None:
+            correction.correct(weight, floats_of(weight, rounded, scheme) - weight.tensor.detach().double())
         facts, stored = insert_weight(module, weight, rounded, scheme), rounded.nbytes
     context.details["quantized"][weight.path] = facts
     context.record(tensors=1, weights=weight.tensor.numel(), saved=weight.tensor.nbytes - stored)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -10,12 +10,13 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import Observer, calibrate
+from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.passes.quantize_nodes import narrow, round_dynamically, round_statically
 from fxcompress.passes.weights import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS, Weight, stored_behind
 from fxcompress.schemes import Scheme
-from fxcompress.text import listing
+from fxcompress.text import listing, plural
 
 aten = torch.ops.aten
 
@@ -73,6 +74,9 @@ def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) ->
                 value = argument(reader, operand)
                 one = found.setdefault((value, kind), Activation(value, kind))
                 one.readers.append((reader, operand))
+    if found:
+        layers = plural(sum(len(one.readers) for one in found.values()), "layer")
+        context.note(f"{plural(len(found), 'activation')} {'is' if len(found) == 1 else 'are'} rounded, for {layers}")
     for why, names in left.items():
         context.note(f"{listing(list(dict.fromkeys(names)))}: only weights are quantized, {why}")
     return list(found.values())
@@ -113,17 +117,15 @@ def _second(reader: Node) -> str:
 
 
 def measure(
-    module: GraphModule, activations: list[Activation], context: PassContext, make: Callable[[], Observer]
+    module: GraphModule, activations: list[Activation], batches: Iterable[Inputs], make: Callable[[Node], Observer]
 ) -> None:
     """Find the static ranges on the calibration data, before anything is rounded.
 
     Raises:
-        InputError: there is no calibration data, or a batch of it does not fit.
+        InputError: a batch does not fit.
     """
     static = [one for one in activations if one.kind == "tensor"]
-    if not static:
-        return
-    observers = calibrate(module, [one.value for one in static], context.calibration(), make)
+    observers = calibrate(module, [one.value for one in static], batches, make)
     for one in static:
         scales, zeros = observers[one.value].parameters(0, 255, symmetric=False)
         one.scale, one.zero = float(scales), int(zeros)

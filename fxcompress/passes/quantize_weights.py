@@ -73,6 +73,14 @@ def round_weight(weight: Weight, scheme: Scheme) -> Rounded:
     )
 
 
+def floats_of(weight: Weight, rounded: Rounded, scheme: Scheme) -> torch.Tensor:
+    """Return float64 what `rounded` stands for, in the shape of the weight."""
+    rows = rows_of(weight, rounded.integers.double(), scheme)
+    if rounded.zeros is not None:
+        rows = rows - rounded.zeros.double().reshape(-1, 1)
+    return as_stored(weight, rows * rounded.scales.double().reshape(-1, 1), scheme)
+
+
 def scale_shape(weight: Weight, scheme: Scheme) -> tuple[int, ...]:
     if scheme.granularity == "tensor":
         return ()

@@ -24,7 +24,7 @@ def test_observers_see_what_hooks_see(model):
     state = {name: tensor.clone() for name, tensor in module.state_dict().items()}
     batches = [torch.randn(size, 3, 8, 8) for size in (2, 5, 1)]
     node = next(node for node in module.graph.nodes if "relu" in node.name)
-    (observer,) = calibrate(module, [node], [fxc.Inputs(batch) for batch in batches], MinMax).values()
+    (observer,) = calibrate(module, [node], [fxc.Inputs(batch) for batch in batches], lambda _: MinMax()).values()
     seen = torch.cat([model[:3](batch).detach().flatten() for batch in batches])
     least, most = observer.range(0, 255, symmetric=False)
     assert float(most) == pytest.approx(float(seen.max()), rel=1e-5)
@@ -46,4 +46,4 @@ def test_a_bad_batch_is_named_by_its_number(model, bad, why):
     module = fxc.capture(model, (IMAGE,)).module
     node = next(node for node in module.graph.nodes if node.name == "conv2d")
     with pytest.raises(InputError, match=rf"^calibration batch 2: .*{why}"):
-        calibrate(module, [node], [fxc.Inputs(IMAGE), fxc.Inputs(IMAGE), fxc.Inputs(bad)], MinMax)
+        calibrate(module, [node], [fxc.Inputs(IMAGE), fxc.Inputs(IMAGE), fxc.Inputs(bad)], lambda _: MinMax())

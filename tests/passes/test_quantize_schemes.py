@@ -99,7 +99,7 @@ def test_groups_are_as_large_as_the_weights_allow():
 
 def test_powers_of_two_are_the_least_that_fit():
     for largest in (127.0, 127.0 * 2**-5, 128.0, 1.0, 3e-30):
-        _, context = apply("quantize{scheme=pow2}", linear(torch.tensor([[largest, -largest / 3]])))
+        _, context = apply("quantize{scheme=pow2 granularity=tensor}", linear(torch.tensor([[largest, -largest / 3]])))
         scale = context.details["quantized"]["fc.weight"]["scale"]
         assert np.log2(scale) == round(np.log2(scale))
         assert 63.5 < largest / scale <= 127
@@ -159,7 +159,7 @@ def test_one_activation_is_rounded_once_for_all_that_read_it():
         result = fxc.compress(Attention(), (x,), f"quantize{{scheme={scheme}}}", calibration=[(x,)])
         assert operations(result.module).count(f"quantized_decomposed.{first}") == 1
         assert result.stages[0].details["activations"]["tanh"]["readers"] == ["linear", "linear_1", "linear_2"]
-        assert result.stages[0].statistics["activations"] == 1
+        assert result.stages[0].notes == ("1 activation is rounded, for 3 layers",)
 
 
 def test_tokens_are_rounded_by_their_own_range():
@@ -177,7 +177,7 @@ def test_static_ranges_are_those_of_the_calibration_data():
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.ConvTranspose2d(4, 4, 2), nn.Flatten(), nn.Linear(196, 3))
     image = torch.randn(2, 3, 8, 8)
-    batches = [torch.randn(2, 3, 8, 8) for _ in range(4)]
+    batches = [image, *(torch.randn(2, 3, 8, 8) for _ in range(4))]
     text = "quantize{scheme=w8a8-static observer=minmax}"
     result = fxc.compress(model, (image,), text, calibration=[(one,) for one in batches])
     found = result.stages[0].details["activations"]
@@ -205,7 +205,7 @@ def test_schemes_of_their_own(many):
     assert bits["conv.weight"] == bits["attention.in_proj_weight"] == 8
     assert bits["attention.out_proj.weight"] == 3
     assert bits["up.weight"] == 4
-    assert 0 < result.stages[0].statistics["activations"] <= 3
+    assert 0 < len(result.stages[0].details["activations"]) <= 3
     with pytest.raises(StepFailed, match="did you mean 'w8a8'"):
         fxc.compress(many, None, "quantize{schemes=conv:w8a7}")
     with pytest.raises(StepFailed, match="write pattern:scheme"):
@@ -248,3 +248,33 @@ def test_bf16_is_not_undone_by_folding(many):
     assert not result.stages[1].changed
     assert result.stages[2].statistics["tensors"] == 0
     assert result.module.get_parameter("conv.weight").dtype == torch.bfloat16
+
+
+def test_corrected_biases_keep_the_means_of_outputs():
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(4, 6, 3, groups=2), nn.ReLU(), nn.Flatten(), nn.Linear(96, 5)).eval()
+    batches = [torch.randn(8, 4, 6, 6) + torch.tensor([3.0, -2.0, 1.0, 0.5]).view(4, 1, 1) for _ in range(3)]
+    means = {}
+    for text in ("", " bias_correction=true"):
+        result = fxc.compress(
+            model, (batches[0],), f"quantize{{scheme=w3a16 targets=0{text}}}", calibration=[(one,) for one in batches]
+        )
+        weight, bias = result.module.state_dict()["0.weight"], result.module.state_dict()["0.bias"]
+        wide, _ = stored(result.module, result.stages[0].details["quantized"]["0.weight"], "0.weight")
+        assert weight.shape == wide.shape
+        everything = torch.cat(batches).double()
+        got = torch.nn.functional.conv2d(everything, wide, bias.double(), groups=2)
+        want = model[0](torch.cat(batches)).detach().double()
+        means[text] = float((got - want).mean((0, 2, 3)).abs().max())
+    # Without padding the mean of the outputs of a convolution is that of its inputs but for the border.
+    assert means[" bias_correction=true"] < 0.25 * means[""]
+    result = fxc.compress(
+        model, (batches[0],), "quantize{scheme=w3a16 bias_correction=true}", calibration=[(one,) for one in batches]
+    )
+    assert result.stages[0].details["corrected"] == ["conv2d", "linear"]
+    wide, _ = stored(result.module, result.stages[0].details["quantized"]["3.weight"], "3.weight")
+    inner = model[:3](torch.cat(batches)).detach().double()
+    error = inner @ (wide - model[3].weight.detach().double()).T
+    bias = result.module.get_parameter("3.bias").detach().double() - model[3].bias.detach().double()
+    assert torch.allclose(error.mean(0) + bias, torch.zeros(5, dtype=torch.double), atol=1e-5)
+    assert float(error.mean(0).abs().max()) > 1e-3

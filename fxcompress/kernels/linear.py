@@ -170,11 +170,11 @@ def linear_groups(
     """
 
     def make() -> torch.Tensor:
-        parts = weight.detach().float().unflatten(-1, (-1, group))
+        parts = weight.detach().float().view(weight.shape[0], -1, group)
         centred = parts if zeros is None else parts - zeros.view(*parts.shape[:2], 1)
         return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
 
-    floats: torch.Tensor = packed(f"groups of {group}", (weight, scales, zeros), make)
+    floats = packed(f"groups of {group}", (weight, scales, zeros), make)
     plain = None if bias is None else bias.detach()
     made: torch.Tensor = functional.linear(rows_of(input), floats, plain)
     return made.view(*input.shape[:-1], weight.shape[0])

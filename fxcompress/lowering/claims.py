@@ -153,7 +153,8 @@ def _tokens(dequantize: Node) -> Node | None:
             return None
     source = quantize.args[0]
     assert isinstance(source, Node)
-    return source
+    # What only cuts gradients off gives the same; a kernel has none.
+    return source.args[0] if is_call(source, aten.detach) else source  # type: ignore[return-value]
 
 
 def _embedding(layer: Node, weight: Quantized) -> Claim | str:

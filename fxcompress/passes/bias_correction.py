@@ -67,4 +67,4 @@ def _channels(layer: Node) -> int:
     """Return the axis of the input of `layer` that its weights multiply."""
     if is_call(layer, *LINEAR):
         return -1
-    return 1 - argument(layer, "weight").meta["val"].dim()
+    return 1 - int(argument(layer, "weight").meta["val"].dim())

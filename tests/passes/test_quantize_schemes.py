@@ -278,3 +278,37 @@ def test_corrected_biases_keep_the_means_of_outputs():
     bias = result.module.get_parameter("3.bias").detach().double() - model[3].bias.detach().double()
     assert torch.allclose(error.mean(0) + bias, torch.zeros(5, dtype=torch.double), atol=1e-5)
     assert float(error.mean(0).abs().max()) > 1e-3
+
+
+def test_products_with_a_weight_on_either_side():
+    torch.manual_seed(0)
+    left, right, rows = torch.randn(5, 4), torch.randn(6, 3), torch.randn(2, 4, 6)
+    draft = Draft()
+    x = draft.call(aten.matmul.default, draft.tensor("left", left), draft.input("x", rows))
+    module = draft.module(draft.call(aten.matmul.default, x, draft.tensor("right", right)))
+    module, context = apply("quantize{scheme=w8a8}", module)
+    assert any(note.startswith("%matmul: only weights are quantized, the sums") for note in context.notes)
+    assert list(context.details["activations"]) == ["matmul"]
+    want = (left @ rows @ right).double()
+    assert float((module(rows).double() - want).norm()) < 0.02 * float(want.norm())
+
+
+def test_groups_of_what_lies_along_another_axis():
+    torch.manual_seed(0)
+    draft = Draft()
+    rows = torch.randn(2, 5, 32)
+    x = draft.call(aten.matmul.default, draft.input("x", rows), draft.tensor("wide", torch.randn(32, 6)))
+    x = draft.call(aten.transpose.int, x, 1, 2)
+    module = draft.module(draft.call(aten.conv1d.default, x, draft.tensor("conv", torch.randn(16, 6, 4))))
+    before = copy.deepcopy(module.state_dict())
+    module, context = apply("quantize{scheme=w4a16 group=8}", module)
+    assert context.notes == []
+    weights = []
+    for path in ("wide", "conv"):
+        wide, steps = stored(module, context.details["quantized"][path], path)
+        assert module.get_buffer(path).shape == before[path].shape
+        assert ((wide - before[path].double()).abs() <= steps / 2 * (1 + 1e-5)).all()
+        weights.append(wide)
+    want = torch.nn.functional.conv1d((rows.double() @ weights[0]).transpose(1, 2), weights[1])
+    assert torch.allclose(module(rows).double(), want, rtol=1e-4, atol=1e-4)
+    assert operations(module).count("quantized_decomposed.dequantize_per_channel_group") == 2

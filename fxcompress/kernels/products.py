@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch.nn import functional
 
@@ -86,6 +84,8 @@ def activated(values: torch.Tensor, post: str) -> torch.Tensor:
 
 def rows_of(values: torch.Tensor) -> torch.Tensor:
     """Return [..., features] as contiguous [rows, features], apart from any gradient."""
-    plain: Any = values.detach() if values.requires_grad else values
-    rows: torch.Tensor = plain.reshape(-1, plain.shape[-1])
-    return rows.contiguous()
+    plain = values.detach() if values.requires_grad else values
+    rows = plain if plain.dim() == 2 else plain.reshape(-1, plain.shape[-1])
+    whole = rows.contiguous()
+    # One row may have any stride and counts as contiguous; `_int_mm` then writes nothing into its result (torch 2.13).
+    return whole if whole.stride(0) == whole.shape[1] else whole.as_strided(whole.shape, (whole.shape[1], 1))

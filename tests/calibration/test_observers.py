@@ -8,7 +8,16 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fxcompress.calibration import OBSERVERS, Entropy, MeanSquaredError, MinMax, MovingAverage, Observer, Percentile
+from fxcompress.calibration import (
+    OBSERVERS,
+    Entropy,
+    Mean,
+    MeanSquaredError,
+    MinMax,
+    MovingAverage,
+    Observer,
+    Percentile,
+)
 from fxcompress.calibration.clipping import Clipping
 from fxcompress.calibration.histogram import BINS, HALF, Histogram
 from fxcompress.errors import InputError, UsageError
@@ -177,3 +186,18 @@ def test_bins_grow_without_moving_a_count():
     assert torch.equal(histogram.counts, Histogram.of(torch.cat((small, large), 1)).counts)
     assert histogram.counts.shape == (1, BINS)
     assert int(histogram.counts[0, HALF - 1]) == int(histogram.counts[0, HALF]) == 2
+
+
+@settings(max_examples=30, deadline=None)
+@given(several)
+def test_means_are_numpys_and_merge(rows):
+    whole, merged = Mean(-1), Mean(-1)
+    for row in rows:
+        shard = Mean(-1)
+        shard.update(torch.tensor(row))
+        merged.merge(shard)
+        whole.update(torch.tensor(row))
+    everything = np.concatenate([np.array(row, dtype=np.float32).astype(np.float64) for row in rows])
+    scale = np.abs(everything).max()
+    assert np.allclose(whole.value().numpy(), everything.mean(0), rtol=1e-9, atol=1e-12 * scale)
+    assert torch.equal(whole.value(), merged.value())

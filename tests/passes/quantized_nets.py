@@ -13,6 +13,11 @@ from fxcompress.graph.quantized import quantized_decomposed
 aten = torch.ops.aten
 
 
+def near(result: torch.Tensor, want: torch.Tensor, tolerance: float = 2e-3) -> bool:
+    """Whether the two differ by no more than steps that fell to the other side here and there."""
+    return float((result - want).detach().abs().max()) <= tolerance * float(want.detach().abs().max())
+
+
 class QuantizedDraft(Draft):
     """A draft with the patterns of quantized layers."""
 

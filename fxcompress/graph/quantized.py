@@ -18,6 +18,13 @@ _SCHEMAS = (
     " ScalarType dtype) -> Tensor",
     "dequantize_per_channel(Tensor input, Tensor scales, Tensor? zero_points, int axis, int quant_min, int quant_max,"
     " ScalarType dtype, *, ScalarType? out_dtype=None) -> Tensor",
+    "dequantize_per_channel_group(Tensor input, Tensor scales, Tensor? zero_points, int quant_min, int quant_max,"
+    " ScalarType dtype, int group_size, ScalarType output_dtype) -> Tensor",
+    "choose_qparams_per_token_asymmetric(Tensor input, ScalarType dtype) -> (Tensor, Tensor)",
+    "quantize_per_token(Tensor input, Tensor scales, Tensor zero_points, int quant_min, int quant_max,"
+    " ScalarType dtype) -> Tensor",
+    "dequantize_per_token(Tensor input, Tensor scales, Tensor zero_points, int quant_min, int quant_max,"
+    " ScalarType dtype, ScalarType output_dtype) -> Tensor",
 )
 
 
@@ -37,7 +44,16 @@ def quantized_decomposed() -> torch._ops._OpNamespace:
 def _define() -> torch.library.Library:
     """Define the operators; the cache keeps the library alive, and with it what it registered."""
     library = torch.library.Library("quantized_decomposed", "FRAGMENT")
-    implementations = (quantize_per_tensor, dequantize_per_tensor, quantize_per_channel, dequantize_per_channel)
+    implementations = (
+        quantize_per_tensor,
+        dequantize_per_tensor,
+        quantize_per_channel,
+        dequantize_per_channel,
+        dequantize_per_channel_group,
+        choose_qparams_per_token_asymmetric,
+        quantize_per_token,
+        dequantize_per_token,
+    )
     for schema, implementation in zip(_SCHEMAS, implementations, strict=True):
         library.define(schema)
         library.impl(implementation.__name__, implementation, "CompositeExplicitAutograd")
@@ -91,3 +107,53 @@ def dequantize_per_channel(
     if zeros is not None:
         centred = centred - zeros.view(shape)
     return (centred * scales.view(shape)).to(out_dtype or torch.float32)
+
+
+def dequantize_per_channel_group(
+    values: torch.Tensor,
+    scales: torch.Tensor,
+    zeros: torch.Tensor | None,
+    low: int,
+    high: int,
+    dtype: torch.dtype,
+    group: int,
+    out_dtype: torch.dtype,
+) -> torch.Tensor:
+    """Return `dequantize_per_tensor` of every `group` of columns of [rows, columns] values.
+
+    `scales` and `zeros` are [rows, columns / group]; no zero points means zeros.
+    """
+    centred = values.to(torch.float32).reshape(-1, group)
+    if zeros is not None:
+        centred = centred - zeros.reshape(-1, 1)
+    return (centred * scales.reshape(-1, 1)).reshape(values.shape).to(out_dtype)
+
+
+def choose_qparams_per_token_asymmetric(values: torch.Tensor, dtype: torch.dtype) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return float64 scales and int64 zero points [..., 1] that map the range of each token, and zero, to -128..127."""
+    least, most = values.amin(-1, keepdim=True).clamp(max=0), values.amax(-1, keepdim=True).clamp(min=0)
+    scales = ((most - least) / 255.0).clamp(min=torch.finfo(torch.float32).eps)
+    below, above = least / scales, most / scales
+    # Of the two ends the one counts that the integers meet with the smaller error.
+    zeros = torch.where(-128 + below + 127 + above > 0, -128 - below, 127 - above)
+    return scales.to(torch.float64), zeros.clamp(-128, 127).round().to(torch.int64)
+
+
+def quantize_per_token(
+    values: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor, low: int, high: int, dtype: torch.dtype
+) -> torch.Tensor:
+    """Return `values / scales + zeros`, rounded half to even, clamped to `low..high`; scales and zeros are [..., 1]."""
+    return (values * (1.0 / scales) + zeros).round().clamp(low, high).to(dtype)
+
+
+def dequantize_per_token(
+    values: torch.Tensor,
+    scales: torch.Tensor,
+    zeros: torch.Tensor,
+    low: int,
+    high: int,
+    dtype: torch.dtype,
+    out_dtype: torch.dtype,
+) -> torch.Tensor:
+    """Return `(values - zeros) * scales` as `out_dtype`; scales and zeros are [..., 1]."""
+    return ((values - zeros) * scales).to(out_dtype)

@@ -11,6 +11,7 @@ from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
+from fxcompress.passes.lower import Lower
 from fxcompress.passes.mask import Mask
 from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
@@ -27,6 +28,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         EliminateDeadNodes,
         FoldBatchNorm,
         FoldConstants,
+        Lower,
         Mask,
         Merge,
         Prune,

@@ -1,4 +1,4 @@
-"""Quantization of weights: integers and scales are stored, dequantize nodes give them back as floats."""
+"""Quantization: weights are stored in few bits, and activations are rounded where the scheme says so."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Literal
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.contract import Pass, PassContext, option, statistic
-from fxcompress.errors import PassFailed
-from fxcompress.graph.quantized import quantized_decomposed
-from fxcompress.graph.tensors import add_tensor, set_tensor
+from fxcompress.calibration import OBSERVERS, Observer, Percentile
+from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.passes.bias_correction import BiasCorrection
+from fxcompress.passes.quantize_activations import activations_of, insert_activations, measure
+from fxcompress.passes.quantize_nodes import insert_narrow, insert_weight
+from fxcompress.passes.quantize_schemes import Wanted
+from fxcompress.passes.quantize_weights import floats_of, round_weight
 from fxcompress.passes.weights import Weight, selected_weights
-
-QUANT_MIN, QUANT_MAX = -127, 127
+from fxcompress.schemes import Scheme
 
 
 @dataclass(frozen=True)
@@ -26,15 +28,41 @@ class Quantize(Pass):
     A tied weight is quantized once and stays tied. The largest error of a weight is half of its scale. In training the
     integers are fixed, and what is left in floats (biases, norms) learns around them.
 
+    Schemes `w4a16`, `w3a16`, `w2a16`: 4, 3 or 2 bits, affine, with a scale and a zero point (`NAME_zero`) for each
+    `group` of weights that one output is computed with. `pow2`: as `w8a16`, and the scales are powers of two.
+    `bf16`: weights are stored as bfloat16, and activations rounded to it.
+
+    Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
+    token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
+    the calibration data by an `observer`. What several layers read is rounded once. No gradient passes the rounding.
+
+    With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
+    taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
+
     Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
     calculate with, not their biases; buffers only where `targets` name them.
 
-    `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale`.
+    `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale` (of
+    its `zero` points and the size of its `group`, where it has some). `activations` maps the node of each one rounded
+    to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static. `corrected` lists
+    the layers whose biases were.
     """
 
     name = "quantize"
     fidelity = "lossy"
-    scheme: Literal["w8a16"] = option("w8a16", help="bits of weights and activations")
+    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "pow2"] = option(
+        "w8a16", help="bits of weights and activations"
+    )
+    schemes: tuple[str, ...] = option((), help="schemes of their own, as pattern:scheme")
+    group: int | None = option(None, help="weights that share a scale, where the scheme has groups", check=at_least(2))
+    granularity: Literal["tensor", "channel", "group"] | None = option(
+        None, help="what shares a scale, in place of what the scheme says"
+    )
+    observer: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = option(
+        "percentile", help="what chooses static ranges of activations"
+    )
+    percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
+    bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     tensors = statistic("weight tensors quantized")
@@ -42,19 +70,34 @@ class Quantize(Pass):
     saved = statistic("bytes saved")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
-        quantized: dict[str, dict[str, object]] = {}
-        for weight in selected_weights(module, context, self.targets, self.ignore):
-            if any(writes(user) for user in weight.users):
-                context.note(f"{weight.path}: left alone, the graph writes into it")
-                continue
-            scale = channel_scale(weight)
-            place = insert_dequantize(module, weight, scale)
-            set_tensor(module, weight.path, integers_of(weight, scale))
-            quantized[weight.path] = {"bits": 8, "axis": weight.output_axis, "scale": place}
-            saved = weight.tensor.nbytes - weight.tensor.numel() - scale.nbytes
-            context.record(tensors=1, weights=weight.tensor.numel(), saved=saved)
-        context.details["quantized"] = quantized
+        found = writable(selected_weights(module, context, self.targets, self.ignore), context)
+        wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
+        chosen = wanted.schemes_of(module, context, found)
+        activations = activations_of(chosen, context)
+        static = any(one.kind == "tensor" for one in activations)
+        # Read once: a generator would have nothing left for a second reading.
+        batches = list(context.calibration()) if static or self.bias_correction else []
+        if static:
+            measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+        correction = BiasCorrection(module, [one for one, _ in chosen], batches) if self.bias_correction else None
+        context.details["quantized"] = {}
+        for weight, scheme in chosen:
+            store(module, weight, scheme, context, correction)
+        if correction is not None:
+            context.details["corrected"] = [layer.name for layer in correction.corrected]
+        context.details["activations"] = insert_activations(module, activations)
         return module
+
+
+def writable(weights: list[Weight], context: PassContext) -> list[Weight]:
+    """Return the weights that no call of the graph writes into; the others are named in a note."""
+    found = []
+    for weight in weights:
+        if any(writes(user) for user in weight.users):
+            context.note(f"{weight.path}: left alone, the graph writes into it")
+        else:
+            found.append(weight)
+    return found
 
 
 def writes(node: Node) -> bool:
@@ -62,47 +105,21 @@ def writes(node: Node) -> bool:
     return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
-def channel_scale(weight: Weight) -> torch.Tensor:
-    """Return the float32 vector of scales that maps the largest magnitude of each output channel to 127.
-
-    A channel of zeros has scale 1.
-
-    Raises:
-        PassFailed: a weight is not finite in float32.
-    """
-    others = [dim for dim in range(weight.tensor.dim()) if dim != weight.output_axis]
-    largest = weight.tensor.detach().float().abs().amax(dim=others)
-    if not largest.isfinite().all():
-        raise PassFailed(f"{weight.path} holds numbers that are not finite", weight.readers[0])
-    scale = largest / QUANT_MAX
-    return torch.where(scale > 0, scale, torch.ones_like(scale))
-
-
-def integers_of(weight: Weight, scale: torch.Tensor) -> torch.Tensor:
-    """Return the weight in steps of its scales, rounded half to even, as int8."""
-    shape = [-1 if dim == weight.output_axis else 1 for dim in range(weight.tensor.dim())]
-    steps = weight.tensor.detach().double() / scale.double().view(shape)
-    return steps.round().clamp(QUANT_MIN, QUANT_MAX).to(torch.int8)
+def store(
+    module: GraphModule, weight: Weight, scheme: Scheme, context: PassContext, correction: BiasCorrection | None = None
+) -> None:
+    """Put the integers of `weight` in its place, and tell of them."""
+    if scheme.format == "bf16":
+        facts, stored = insert_narrow(module, weight, torch.bfloat16), 2 * weight.tensor.numel()
+    else:
+        rounded = round_weight(weight, scheme)
+        if correction is not None:
+            correction.correct(weight, floats_of(weight, rounded, scheme) - weight.tensor.detach().double())
+        facts, stored = insert_weight(module, weight, rounded, scheme), rounded.nbytes
+    context.details["quantized"][weight.path] = facts
+    context.record(tensors=1, weights=weight.tensor.numel(), saved=weight.tensor.nbytes - stored)
 
 
-def insert_dequantize(module: GraphModule, weight: Weight, scale: torch.Tensor) -> str:
-    """Let all that read `weight` read one dequantize node, put just before the first; return the path of the scale."""
-    first, source = min(weight.users), weight.sources[0]
-    scales = add_tensor(module, f"{weight.path}_scale", scale, first)
-    with module.graph.inserting_before(first):
-        dequantized = module.graph.create_node(
-            "call_function",
-            quantized_decomposed().dequantize_per_channel.default,
-            (source, scales, None, weight.output_axis, QUANT_MIN, QUANT_MAX, torch.int8),
-            {"out_dtype": weight.tensor.dtype},
-            name=f"{source.name}_dequantized",
-        )
-    dequantized.meta["val"] = source.meta["val"]
-    if "nn_module_stack" in first.meta:
-        dequantized.meta["nn_module_stack"] = first.meta["nn_module_stack"]
-    for one in weight.sources:
-        for user in [user for user in one.users if user is not dequantized]:
-            user.replace_input_with(one, dequantized)
-        if one is not source:
-            module.graph.erase_node(one)
-    return str(scales.target)
+def observer_named(name: str, percent: float) -> Observer:
+    """Return a new observer of that name."""
+    return Percentile(percent=percent) if name == "percentile" else OBSERVERS[name]()

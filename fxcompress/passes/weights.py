@@ -199,7 +199,16 @@ def _missing(nodes: Iterable[Node]) -> dict[str, str]:
 
 
 def dequantizes(node: Node) -> bool:
-    """Whether `node` makes floats of stored integers."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.name.split("::")[1].startswith(
-        "dequantize"
-    )
+    """Whether `node` makes floats of stored integers, or wider floats of stored ones."""
+    if not isinstance(node.target, torch._ops.OpOverload):
+        return False
+    return node.target._schema.name.split("::")[1].startswith("dequantize") or widens(node)
+
+
+def widens(node: Node) -> bool:
+    """Whether `node` makes float32 of a tensor that is stored in bfloat16."""
+    if not is_call(node, aten.to, aten._to_copy) or not isinstance(node.args[0], Node) or node.args[0].op != "get_attr":
+        return False
+    stored, wide = node.args[0].meta.get("val"), node.meta.get("val")
+    narrow = isinstance(stored, torch.Tensor) and stored.dtype == torch.bfloat16
+    return narrow and isinstance(wide, torch.Tensor) and wide.dtype == torch.float32

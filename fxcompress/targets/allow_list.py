@@ -10,6 +10,7 @@ without running a kernel.
 
 from __future__ import annotations
 
+import importlib
 import math
 import operator
 from collections.abc import Callable
@@ -206,6 +207,8 @@ def _allowed(words: list[str], extra: frozenset[str]) -> bool:
 def _overload(namespace: str, name: str, overload: str) -> torch._ops.OpOverload:
     if namespace == "quantized_decomposed":
         quantized_decomposed()
+    if namespace == "fxcompress":
+        importlib.import_module("fxcompress.kernels")
     packet = getattr(getattr(torch.ops, namespace), name, None)
     if not isinstance(packet, torch._ops.OpOverloadPacket) or overload not in packet.overloads():
         raise ArtifactError(

@@ -44,6 +44,46 @@ def test_per_tensor(dtype, low, high, ours):
     assert np.allclose(back.numpy(), (codes.numpy().astype(np.float64) - 2) * 0.1, rtol=1e-6)
 
 
+@pytest.mark.parametrize("ours", [True, False])
+def test_groups(ours):
+    library = quantized if ours else quantized_decomposed()
+    codes = torch.randint(-8, 8, (3, 12), dtype=torch.int8)
+    scales, zeros = torch.rand(3, 3) + 0.1, torch.randint(-8, 8, (3, 3), dtype=torch.int8)
+    for given in (zeros, None):
+        back = library.dequantize_per_channel_group(codes, scales, given, -8, 7, torch.int8, 4, torch.float32)
+        offsets = np.repeat(np.zeros((3, 3)) if given is None else zeros.numpy().astype(np.float64), 4, axis=1)
+        wide = (codes.numpy().astype(np.float64) - offsets) * np.repeat(scales.double().numpy(), 4, axis=1)
+        assert np.allclose(back.numpy(), wide, rtol=1e-6)
+
+
+@pytest.mark.parametrize("ours", [True, False])
+def test_tokens(ours):
+    library = quantized if ours else quantized_decomposed()
+    values = torch.randn(2, 5, 7) * torch.logspace(-3, 3, 5)[:, None]
+    values[0, 0], values[0, 1], values[1, 2] = 0, values[0, 1].abs(), -values[1, 2].abs()
+    scales, zeros = library.choose_qparams_per_token_asymmetric(values, torch.int8)
+    assert (scales.dtype, zeros.dtype, scales.shape) == (torch.float64, torch.int64, (2, 5, 1))
+    wide = values.double().numpy()
+    least, most = np.minimum(wide.min(-1, keepdims=True), 0), np.maximum(wide.max(-1, keepdims=True), 0)
+    assert np.allclose(scales.numpy(), np.maximum((most - least) / 255, np.finfo(np.float32).eps), rtol=1e-6)
+    limits = (scales, zeros, -128, 127, torch.int8)
+    codes = library.quantize_per_token(values, *limits)
+    expected = np.clip(np.round(wide / scales.numpy() + zeros.numpy()), -128, 127)
+    assert codes.dtype == torch.int8
+    assert np.abs(codes.numpy() - expected).max() <= 1
+    assert (codes.numpy() != expected).mean() < 0.05
+    back = library.dequantize_per_token(codes, *limits, torch.float32)
+    assert np.allclose(back.numpy(), (codes.numpy().astype(np.float64) - zeros.numpy()) * scales.numpy(), rtol=1e-6)
+    assert (np.abs(back.numpy() - wide) <= scales.numpy() * 0.501).all()
+
+
+def test_ours_and_torchs_choose_alike():
+    values = torch.randn(64, 33) + torch.linspace(-3, 3, 64)[:, None]
+    ours = quantized.choose_qparams_per_token_asymmetric(values, torch.int8)
+    theirs = quantized_decomposed().choose_qparams_per_token_asymmetric(values, torch.int8)
+    assert all(torch.equal(one, other) for one, other in zip(ours, theirs, strict=True))
+
+
 def test_halves_come_out_as_asked():
     codes = torch.ones(2, 2, dtype=torch.int8)
     for library in (quantized, quantized_decomposed()):

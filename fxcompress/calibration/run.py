@@ -1,0 +1,70 @@
+"""Runs calibration batches through a graph, and lets observers see the values of some of its nodes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.analysis.observe import observe
+from fxcompress.capturing import Inputs
+from fxcompress.errors import InputError
+from fxcompress.graph.module import CapturedModule
+
+_HINT = "leave the batch out, or mend it"
+
+
+class Sees(Protocol):
+    """What is told of every value of a node; an observer, for one."""
+
+    def update(self, tensor: torch.Tensor) -> None: ...
+
+
+T = TypeVar("T", bound=Sees)
+
+
+def calibrate(
+    module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[Node], T]
+) -> dict[Node, T]:
+    """Return for each of `values` an observer that has seen what the node gives for each of `batches`.
+
+    Args:
+        module: as it is captured; it is left as it was.
+        values: nodes that give one floating tensor.
+        batches: inputs of the module.
+        make: gives a new observer of a node.
+
+    Raises:
+        InputError: a batch is empty, holds NaN or does not fit the graph, or makes a value that has no range; the
+            message begins with the number of the batch, from 0.
+    """
+    observers = {node: make(node) for node in values}
+
+    def look(node: Node, value: Any, seconds: float) -> None:
+        if node in observers:
+            try:
+                observers[node].update(value)
+            except InputError as error:
+                raise InputError(f"%{node.name}: {error.message}", hint=error.hint) from error
+
+    for index, batch in enumerate(batches):
+        try:
+            observe(module, _checked(module, batch), look)
+        except InputError as error:
+            raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
+    return observers
+
+
+def _checked(module: GraphModule, batch: Inputs) -> Inputs:
+    """Return `batch` in the form of call of `module`."""
+    for tensor in batch.tensors():
+        if tensor.numel() == 0:
+            raise InputError(f"the inputs {batch.describe()} hold no values", hint=_HINT)
+        if tensor.isnan().any():
+            raise InputError(f"the inputs {batch.describe()} hold NaN", hint=_HINT)
+    if not isinstance(module, CapturedModule):
+        return batch
+    args, kwargs = module.call_form().fit(batch.args, batch.kwargs)
+    return Inputs(*args, **kwargs)

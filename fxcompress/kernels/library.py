@@ -1,0 +1,24 @@
+"""The operator namespace `fxcompress`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+# `torch.library.custom_op` would define the same operators; a call of one takes 8 us where this takes 3, and a small
+# linear takes 10.
+_LIBRARY = torch.library.Library("fxcompress", "FRAGMENT")
+
+
+def define(schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Define the operator of `schema` with its CPU implementation and its rule for types.
+
+    Args:
+        schema: as `name(Tensor input, ...) -> Tensor`, without a namespace.
+    """
+    name = schema.partition("(")[0]
+    _LIBRARY.define(schema)
+    _LIBRARY.impl(name, implementation, "CPU")
+    torch.library.register_fake(f"fxcompress::{name}", fake, lib=_LIBRARY)

@@ -1,0 +1,108 @@
+"""The graph with the calls of kernels in the place of patterns."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.lowering.claims import Claim, quantizes_u8
+from fxcompress.lowering.merging import reshape_views
+
+aten = torch.ops.aten
+ops = torch.ops.fxcompress
+
+
+def replace(module: GraphModule, claims: Sequence[Claim], backend: str) -> Node:
+    """Put one call in the place of `claims`, which read the same, and return it."""
+    first = min(claims, key=lambda claim: claim.layer).layer
+    target, arguments = call_for(claims, backend)
+    for claim in claims:
+        # Reads of stored tensors move up to the first layer of those that become one.
+        for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
+            if source is not None and source > first:
+                first.prepend(source)
+    with module.graph.inserting_before(first):
+        made = module.graph.create_node("call_function", target, arguments, name=f"{first.name}_lowered")
+    parts = [made] if len(claims) == 1 else split(module, made, claims)
+    for claim, part in zip(claims, parts, strict=True):
+        finish(claim, part)
+    return made
+
+
+def finish(claim: Claim, part: Node) -> None:
+    """Let all that read the pattern of `claim` read `part`."""
+    for node in {part, *part.all_input_nodes}:
+        if node.op == "call_function" and "nn_module_stack" not in node.meta:
+            node.meta.update({k: v for k, v in claim.layer.meta.items() if k == "nn_module_stack"})
+    part.meta["val"] = claim.last.meta["val"]
+    claim.last.replace_all_uses_with(part)
+
+
+def split(module: GraphModule, made: Node, claims: Sequence[Claim]) -> list[Node]:
+    """Return the part of each claim in what `made` gives, viewed and not copied."""
+    sizes = [claim.layer.meta["val"].shape[-1] for claim in claims]
+    with module.graph.inserting_after(made):
+        pieces = module.graph.call_function(aten.split_with_sizes.default, (made, sizes, -1))
+    parts, place = [], pieces
+    for index, claim in enumerate(claims):
+        with module.graph.inserting_after(place):
+            place = module.graph.call_function(operator.getitem, (pieces, index))
+        reshape_views(claim.last)
+        parts.append(place)
+    return parts
+
+
+def call_for(claims: Sequence[Claim], backend: str) -> tuple[Any, tuple[Any, ...]]:
+    """Return the operator for `claims` and its arguments."""
+    claim = claims[0]
+    layers = (
+        [one.weight.integers for one in claims],
+        [one.weight.scales for one in claims],
+        [one.bias for one in claims],
+    )
+    if claim.kind == "dynamic":
+        return ops.linear_dynamic.default, (claim.given, *layers, backend)
+    if claim.kind == "weight-only":
+        return ops.linear_weight_only.default, (claim.given, *layers, backend)
+    if claim.kind == "embedding":
+        return ops.embedding_rows.default, (claim.given, claim.weight.integers, claim.weight.scales)
+    if claim.kind == "groups":
+        weight = claim.weight
+        return ops.linear_groups.default, (
+            claim.given, weight.integers, weight.scales, weight.zeros, weight.group, claim.bias,
+        )  # fmt: skip
+    return _static_call(claim, layers, backend)
+
+
+def _static_call(claim: Claim, layers: tuple[list[Any], ...], backend: str) -> tuple[Any, tuple[Any, ...]]:
+    quantized = tuple(argument(claim.given, name) for name in ("input", "scale", "zero_point"))
+    scale, zero = claim.output or (None, 0)
+    after = (claim.post, scale, zero, backend)
+    if claim.kind == "static":
+        return ops.linear_static.default, (*quantized, *layers, *after)
+    geometry = [pair(argument(claim.layer, name)) for name in ("stride", "padding", "dilation")]
+    operands = (claim.weight.integers, claim.weight.scales, claim.bias)
+    return ops.conv_static.default, (*quantized, *operands, *geometry, argument(claim.layer, "groups"), *after)
+
+
+def pair(numbers: int | Sequence[int]) -> list[int]:
+    """Return the two numbers of a height and a width, one of which may stand for both."""
+    given = [numbers] if isinstance(numbers, int) else list(numbers)
+    return given * 2 if len(given) == 1 else given
+
+
+def faster_quantize(module: GraphModule) -> int:
+    """Put `quantize_u8` in the place of `quantize_per_tensor` where that gives the same; return how often."""
+    found = [
+        node for node in calls(module.graph, quantized_decomposed().quantize_per_tensor.default) if quantizes_u8(node)
+    ]
+    for node in found:
+        scale, zero = float(argument(node, "scale")), int(argument(node, "zero_point"))
+        node.target, node.args, node.kwargs = ops.quantize_u8.default, (node.args[0], scale, zero), {}
+    return len(found)

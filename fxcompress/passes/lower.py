@@ -1,0 +1,150 @@
+"""Lowering: quantized layers become calls of kernels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.contract import Pass, PassContext, option, statistic
+from fxcompress.errors import PassFailed
+from fxcompress.graph.nodes import calls
+from fxcompress.graph.shapes import propagate
+from fxcompress.kernels.backends import BACKENDS, available, first_available, missing
+from fxcompress.kernels.convolution import CONVOLUTION
+from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
+from fxcompress.lowering.claims import Claim, claim_of
+from fxcompress.lowering.merging import batches
+from fxcompress.lowering.rewriting import faster_quantize, replace
+from fxcompress.text import listing, suggestion
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True)
+class Lower(Pass):
+    """Let kernels calculate quantized layers in integers, the fastest for each shape.
+
+    Claimed are linears whose weight is int8 with a scale for each output, with activations quantized row by row
+    (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
+    of features, 2d convolutions of uint8, and embeddings with a scale for each row. Relu, gelu and a quantization
+    behind a static layer go into its call, so that bytes flow from layer to layer. Linears that read the same
+    activation become one product. The stored tensors stay as they are; what a kernel wants packed is made at the first
+    call.
+
+    For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
+    pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with
+    the activations in 16-bit fixed point, exactly in integers, where that is faster than keeping the weights as floats.
+
+    After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
+
+    `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
+    maps layers that stay to the reason.
+    """
+
+    name = "lower"
+    fidelity = "close"
+    device: Literal["cpu"] = option("cpu", help="what the graph is to run on")
+    backends: tuple[str, ...] = option((), help="backends to choose from; all where none are given")
+    measure: bool = option(True, help="time the backends here; else a fixed order decides, and nothing stays")
+    targets: tuple[str, ...] = option((), help="modules, nodes or parameters to lower; all where none are given")
+    ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
+    layers = statistic("layers that kernels calculate")
+    products = statistic("calls that they became")
+    left = statistic("quantized layers left as they are")
+
+    def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
+        self._tell_missing(context)
+        claims, left = self._claims(module, context)
+        lowered: dict[str, dict[str, Any]] = {}
+        for batch in batches(claims):
+            shape = shape_of(batch)
+            choice = choose(shape, self.backends) if shape is not None and self.measure else None
+            if choice is not None and not choice.faster:
+                slower = "the pattern is faster than every kernel for its shape"
+                left.update({claim.layer.name: slower for claim in batch})
+                continue
+            backend = choice.backend if choice else self._unmeasured(batch[0], shape)
+            made = replace(module, batch, backend)
+            lowered[made.name] = entry(batch, backend, choice)
+            context.record(layers=len(batch), products=1)
+        faster_quantize(module)
+        context.record(left=len(left))
+        context.details.update(lowered=lowered, left=left)
+        tell(context, lowered, left)
+        module.graph.eliminate_dead_code()
+        propagate(module)
+        return module
+
+    def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
+        selected = set(context.select(module, self.targets, self.ignore))
+        claims, left = [], {}
+        for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
+            found = claim_of(module, layer) if layer in selected else None
+            if isinstance(found, str):
+                left[layer.name] = found
+            elif found is not None:
+                claims.append(found)
+        return claims, left
+
+    def _unmeasured(self, claim: Claim, shape: Shape | None) -> str:
+        """Return the backend that is preferred without timing."""
+        if shape is not None:
+            return usable(shape, self.backends)[0]
+        fitting = CONVOLUTION if claim.kind == "convolution" else ("float",)
+        return first_available(
+            fitting[0], tuple(name for name in fitting if not self.backends or name in self.backends)
+        )
+
+    def _tell_missing(self, context: PassContext) -> None:
+        for name in self.backends:
+            if name not in BACKENDS:
+                raise PassFailed(f"there is no backend {name!r}", hint=suggestion(name, BACKENDS))
+            if not available(name):
+                context.note(f"{name} was asked for and is not there: the next best serves")
+        if gone := missing():
+            context.note(f"{listing(gone)}: not there in this torch, on this processor, or switched off")
+
+
+def shape_of(batch: Sequence[Claim]) -> Shape | None:
+    """Return the shape of the product for the example inputs, None where there is but one way to calculate it."""
+    if batch[0].kind not in CANDIDATES:
+        return None
+    rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
+    features = batch[0].weight.integers.meta["val"].shape[1]
+    outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
+    return Shape(batch[0].kind, rows, int(features), int(outputs))
+
+
+def hint(size: int | torch.SymInt) -> int:
+    """Return the size that the example inputs have where it is open."""
+    return size if isinstance(size, int) else int(size.node.hint)
+
+
+def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[str, Any]:
+    """Return what `details` say about a call."""
+    microseconds = {} if choice is None else {**choice.microseconds, "pattern": choice.pattern}
+    return {
+        "kind": batch[0].kind,
+        "layers": [claim.layer.name for claim in batch],
+        "backend": backend,
+        "microseconds": {name: round(took, 1) for name, took in microseconds.items()},
+    }
+
+
+def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str]) -> None:
+    """Note what was left alone and why, and which weights are kept as floats too."""
+    for why in dict.fromkeys(left.values()):
+        names = [f"%{name}" for name, reason in left.items() if reason == why]
+        context.note(f"{listing(names)}: left as it is, {why}")
+    floats = [
+        f"%{name}" for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"
+    ]
+    if floats:
+        context.note(f"{listing(floats)}: calculated in floats, with a copy of the weights as floats in memory")
+    if not lowered and not left:
+        context.note("no layer is quantized: there is nothing to lower")

@@ -1,0 +1,147 @@
+"""What quantized layers read beside their weights: found, measured where ranges are static, and rounded once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.calibration import Observer, calibrate
+from fxcompress.capturing import Inputs
+from fxcompress.contract import PassContext
+from fxcompress.graph.nodes import argument, is_call
+from fxcompress.passes.quantize_nodes import narrow, round_dynamically, round_statically
+from fxcompress.passes.weights import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS, Weight, stored_behind
+from fxcompress.schemes import Scheme
+from fxcompress.text import listing, plural
+
+aten = torch.ops.aten
+
+# For every layer: its two operands, of which either may be the weight.
+_PRODUCTS: dict[Any, tuple[str, str]] = {
+    aten.mm: ("self", "mat2"),
+    aten.bmm: ("self", "mat2"),
+    aten.matmul: ("self", "other"),
+    aten.addmm: ("mat1", "mat2"),
+    aten.baddbmm: ("batch1", "batch2"),
+}
+_LAYERS: dict[Any, tuple[str, str]] = {
+    **dict.fromkeys((*LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS), ("input", "weight")),
+    **_PRODUCTS,
+}
+Kind = Literal["token", "tensor", "bf16"]
+
+
+@dataclass
+class Activation:
+    """A value that layers read rounded.
+
+    Attributes:
+        value: the node that gives it.
+        kind: a range for each token, one for the tensor, or bfloat16.
+        readers: the layers, each with the name of the operand.
+        scale, zero: of a static range, once it is known.
+    """
+
+    value: Node
+    kind: Kind
+    readers: list[tuple[Node, str]] = field(default_factory=list)
+    scale: float = 1.0
+    zero: int = 0
+
+
+def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) -> list[Activation]:
+    """Return what the layers of quantized weights read, one item for all that read a value in the same way.
+
+    What cannot be rounded is named in a note.
+    """
+    found: dict[tuple[Node, Kind], Activation] = {}
+    left: dict[str, list[str]] = {}
+    for weight, scheme in chosen:
+        if scheme.activation == "none":
+            continue
+        kind = _kind(scheme)
+        for reader in (one for one in weight.readers if not is_call(one, *EMBEDDINGS)):
+            operand = _operand(reader, weight)
+            why = _hindrance(reader, operand, kind)
+            if why is not None:
+                left.setdefault(why, []).append(f"%{reader.name}")
+            else:
+                assert operand is not None
+                value = argument(reader, operand)
+                one = found.setdefault((value, kind), Activation(value, kind))
+                one.readers.append((reader, operand))
+    if found:
+        layers = plural(sum(len(one.readers) for one in found.values()), "layer")
+        context.note(f"{plural(len(found), 'activation')} {'is' if len(found) == 1 else 'are'} rounded, for {layers}")
+    for why, names in left.items():
+        context.note(f"{listing(list(dict.fromkeys(names)))}: only weights are quantized, {why}")
+    return list(found.values())
+
+
+def _kind(scheme: Scheme) -> Kind:
+    if scheme.format == "bf16":
+        return "bf16"
+    return "token" if scheme.activation == "dynamic" else "tensor"
+
+
+def _operand(reader: Node, weight: Weight) -> str | None:
+    """Return the operand of `reader` that `weight` is multiplied with, None for other layers than products."""
+    names = next((pair for packet, pair in _LAYERS.items() if is_call(reader, packet)), None)
+    if names is None:
+        return None
+    given = {name: argument(reader, name) for name in names}
+    others = [name for name, node in given.items() if not set(stored_behind(node)) & set(weight.sources)]
+    return others[0] if len(others) == 1 else None
+
+
+def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
+    """Return why what `reader` multiplies its weight with cannot be rounded, None where it can."""
+    if operand is None:
+        return "it is no product of one stored weight"
+    value = argument(reader, operand)
+    if stored_behind(value) or value.op == "get_attr":
+        return "both operands are stored"
+    if kind == "token" and is_call(reader, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS):
+        return "a convolution sums over several tokens: w8a8-static rounds its input"
+    if kind == "token" and is_call(reader, *_PRODUCTS) and operand == _second(reader):
+        return "the sums of a product with a weight on the left go over several tokens"
+    return None
+
+
+def _second(reader: Node) -> str:
+    return next(pair[1] for packet, pair in _PRODUCTS.items() if is_call(reader, packet))
+
+
+def measure(
+    module: GraphModule, activations: list[Activation], batches: Iterable[Inputs], make: Callable[[Node], Observer]
+) -> None:
+    """Find the static ranges on the calibration data, before anything is rounded.
+
+    Raises:
+        InputError: a batch does not fit.
+    """
+    static = [one for one in activations if one.kind == "tensor"]
+    observers = calibrate(module, [one.value for one in static], batches, make)
+    for one in static:
+        scales, zeros = observers[one.value].parameters(0, 255, symmetric=False)
+        one.scale, one.zero = float(scales), int(zeros)
+
+
+def insert_activations(module: GraphModule, activations: list[Activation]) -> dict[str, dict[str, object]]:
+    """Round every activation just before the first layer that reads it; return facts by the nodes' names."""
+    found: dict[str, dict[str, object]] = {}
+    for one in activations:
+        facts: dict[str, object] = {"readers": [reader.name for reader, _ in one.readers]}
+        if one.kind == "token":
+            round_dynamically(module, one.value, one.readers)
+        elif one.kind == "bf16":
+            narrow(module, one.value, torch.bfloat16, one.readers)
+        else:
+            round_statically(module, one.value, one.scale, one.zero, one.readers)
+            facts |= {"scale": one.scale, "zero": one.zero}
+        found[one.value.name] = facts
+    return found

@@ -1,0 +1,184 @@
+"""The linears give what the same integers give in float64, with each backend, for any shape."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from cases import BACKENDS, close, layer, operands, problems
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fxcompress import kernels
+from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.kernels import reference
+
+assert kernels.linear
+ops = torch.ops.fxcompress
+quick = settings(max_examples=25, deadline=None)
+each_backend = pytest.mark.parametrize("backend", BACKENDS)
+POSTS = {
+    "none": lambda values: values,
+    "relu": torch.relu,
+    "gelu": torch.nn.functional.gelu,
+    "gelu_tanh": lambda values: torch.nn.functional.gelu(values, approximate="tanh"),
+}
+
+
+def by_rows(values):
+    """Quantized row by row and back, by torch's own operators of the pattern."""
+    decomposed = quantized_decomposed()
+    scales, zeros = decomposed.choose_qparams_per_token_asymmetric(values, torch.int8)
+    integers = decomposed.quantize_per_token(values, scales, zeros, -128, 127, torch.int8)
+    return decomposed.dequantize_per_token(integers, scales, zeros, -128, 127, torch.int8, torch.float64), scales
+
+
+@each_backend
+@quick
+@given(problem=problems())
+def test_dynamic(backend, problem):
+    values, layers = problem
+    result = ops.linear_dynamic(values, *operands(layers), backend)
+    quantized, _ = by_rows(values)
+    want = torch.cat([one(quantized) for one in layers], -1)
+    if not close(result, want, values, layers, 1e-6):
+        # A number in the middle between two steps may fall to either side: one step of one feature.
+        assert close(result, want, values, layers, 1.01 / 255)
+        assert ties(values)
+
+
+def ties(values):
+    """Whether a number lies so near to the middle between two steps that the last bit decides."""
+    _, scales = by_rows(values)
+    steps = values.double() / scales
+    low = values.double().amin(-1, keepdim=True).clamp(max=0) / scales
+    places = [(one - one.floor() - 0.5).abs().min() for one in (steps, low)]
+    return float(min(places)) < 1e-4
+
+
+@quick
+@given(problem=problems())
+def test_the_reference_quantizes_rows_as_the_pattern_does(problem):
+    values, _ = problem
+    quantized, scales = by_rows(values)
+    difference = (reference.tokens(values) - quantized).abs()
+    assert bool((difference <= 1e-6 * values.abs().max()).all()) or ties(values)
+    assert bool((difference <= scales * 1.01).all())
+
+
+@each_backend
+@quick
+@given(problem=problems())
+def test_weight_only(backend, problem):
+    values, layers = problem
+    result = ops.linear_weight_only(values, *operands(layers), backend)
+    want = torch.cat([one(values) for one in layers], -1)
+    # Half a step of the 16-bit numbers, each row with its own.
+    assert close(result, want, values, layers, 1e-6 if backend == "float" else 0.5 / 32639 * values.shape[-1] + 1e-6)
+
+
+@each_backend
+@pytest.mark.parametrize("post", POSTS)
+@quick
+@given(problem=problems(), scale=st.sampled_from([0.01, 0.5]), zero=st.sampled_from([0, 7, 128, 255]))
+def test_static(backend, post, problem, scale, zero):
+    values, layers = problem
+    integers = ops.quantize_u8(values, scale, zero)
+    floats = (integers.double() - zero) * scale
+    want = torch.cat([POSTS[post](one(floats)) for one in layers], -1)
+    arguments = (integers, scale, zero, *operands(layers), post)
+    assert close(ops.linear_static(*arguments, None, 0, backend), want, floats, layers, 1e-5)
+    output = max(float(want.abs().max()), 1e-3) / 100
+    result = ops.linear_static(*arguments, output, 100, backend)
+    assert result.dtype == torch.uint8
+    steps = (want / output + 100).clamp(0, 255)
+    assert float((result.double() - steps).abs().max()) <= 0.51
+
+
+@quick
+@given(problem=problems(), scale=st.sampled_from([0.003, 0.5]), zero=st.sampled_from([0, 7, 128, 255]))
+def test_quantize_is_that_of_the_pattern(problem, scale, zero):
+    values, _ = problem
+    want = quantized_decomposed().quantize_per_tensor(values, scale, zero, 0, 255, torch.uint8)
+    assert torch.equal(ops.quantize_u8(values, scale, zero), want)
+
+
+@pytest.mark.parametrize("zeros", [True, False])
+def test_groups(zeros):
+    torch.manual_seed(0)
+    weight = torch.randint(-8, 8, (5, 64), dtype=torch.int8)
+    scales, offsets = torch.rand(5, 4), torch.randint(-3, 3, (5, 4), dtype=torch.int8) if zeros else None
+    bias, values = torch.randn(5), torch.randn(2, 3, 64)
+    decomposed = quantized_decomposed()
+    floats = decomposed.dequantize_per_channel_group(weight, scales, offsets, -8, 7, torch.int8, 16, torch.float32)
+    result = ops.linear_groups(values, weight, scales, offsets, 16, bias)
+    torch.testing.assert_close(
+        result.double(),
+        torch.nn.functional.linear(values.double(), floats.double(), bias.double()),
+        rtol=1e-5,
+        atol=1e-5,
+    )
+
+
+@each_backend
+@pytest.mark.parametrize("rows", [1, 6])
+def test_rows_of_a_transposed_tensor(backend, rows):
+    one, values = layer(7, 12), torch.randn(12, rows).t()
+    for called in (ops.linear_dynamic, ops.linear_weight_only):
+        assert torch.equal(
+            called(values, *operands([one]), backend), called(values.contiguous(), *operands([one]), backend)
+        )
+
+
+@pytest.mark.parametrize("shape", [(3,), (2, 3), (), (0, 2)])
+def test_rows_of_a_table_are_those_of_the_whole_table(shape):
+    weight, scales = torch.randint(-127, 128, (9, 5), dtype=torch.int8), torch.rand(9)
+    indices = torch.randint(0, 9, shape)
+    whole = quantized_decomposed().dequantize_per_channel(weight, scales, None, 0, -127, 127, torch.int8)
+    assert torch.equal(ops.embedding_rows(indices, weight, scales), torch.nn.functional.embedding(indices, whole))
+
+
+@each_backend
+def test_no_rows(backend):
+    one, values = layer(7, 12), torch.randn(0, 3, 12)
+    assert ops.linear_dynamic(values, *operands([one]), backend).shape == (0, 3, 7)
+    assert ops.linear_weight_only(values, *operands([one]), backend).shape == (0, 3, 7)
+    integers = ops.quantize_u8(values, 0.1, 3)
+    assert ops.linear_static(integers, 0.1, 3, *operands([one]), "relu", None, 0, backend).dtype == torch.float32
+    assert ops.linear_static(integers, 0.1, 3, *operands([one]), "relu", 0.1, 0, backend).dtype == torch.uint8
+
+
+@each_backend
+def test_a_row_of_zeros(backend):
+    one, values = layer(7, 12), torch.zeros(3, 12)
+    for called in (ops.linear_dynamic, ops.linear_weight_only):
+        torch.testing.assert_close(called(values, *operands([one]), backend), one.bias.expand(3, 7), rtol=0, atol=1e-4)
+
+
+@each_backend
+def test_extremes_of_every_row_stay_in_range(backend):
+    """Ranges whose zero point is rounded up push the largest value beyond the last step, where it must be clamped."""
+    one = layer(4, 3)
+    values = torch.stack([torch.tensor([-low, 0.1, 1.0]) for low in torch.linspace(0, 2, 200)])
+    result = ops.linear_dynamic(values, *operands([one]), backend)
+    assert close(result, one(values), values, [one], 2 / 255)
+
+
+def test_the_operators_keep_the_rules_of_operators():
+    one, values = layer(7, 12), torch.randn(3, 12)
+    checks = ("test_schema", "test_faketensor", "test_aot_dispatch_dynamic")
+    for called in (ops.linear_dynamic, ops.linear_weight_only):
+        torch.library.opcheck(called.default, (values, *operands([one]), "onednn"), test_utils=checks)
+    integers = ops.quantize_u8(values, 0.1, 3)
+    for output in (None, 0.1):
+        given = (integers, 0.1, 3, *operands([one]), "gelu", output, 0, "onednn")
+        torch.library.opcheck(ops.linear_static.default, given, test_utils=checks)
+    torch.library.opcheck(ops.quantize_u8.default, (values, 0.1, 3), test_utils=checks)
+
+
+def test_a_bias_that_learns_gives_a_plain_result():
+    one = layer(7, 12)
+    one.bias = torch.nn.Parameter(one.bias)
+    values = torch.randn(3, 12, requires_grad=True)
+    for backend in BACKENDS:
+        result = ops.linear_dynamic(values, *operands([one]), backend)
+        assert close(result.detach(), one(values).detach(), values.detach(), [one], 1.01 / 255)

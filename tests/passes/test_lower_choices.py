@@ -1,0 +1,92 @@
+"""Which backend lower takes, and what it leaves alone and says so."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+from nets import apply, operations
+from quantized_nets import QuantizedDraft, near
+
+from fxcompress.errors import PassFailed
+from fxcompress.lowering import choosing
+
+aten = torch.ops.aten
+LOWER = "lower{measure=false}"
+
+
+def test_a_chosen_backend_and_wrong_ones():
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    module = draft.module(draft.linear(draft.by_rows(draft.input("x", x)), "fc", 8, 16))
+    other = copy.deepcopy(module)
+    _, context = apply("lower{backends=float}", module)
+    assert [made["backend"] for made in context.details["lowered"].values()] == ["float"]
+    with pytest.raises(PassFailed, match="onednn"):
+        apply("lower{backends=onedn}", other)
+
+
+@pytest.mark.parametrize(("fast", "slow"), [("int_mm", "float"), ("float", "int_mm"), ("pattern", "float")])
+def test_the_fastest_is_taken(monkeypatch, fast, slow):
+    def took(calls):
+        for call in calls.values():
+            call()
+        return {name: {fast: 1.0, slow: 9.0}.get(name, 5.0) for name in calls}
+
+    monkeypatch.setattr(choosing, "interleaved", took)
+    choosing._measure.cache_clear()
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    module = draft.module(draft.linear(draft.by_rows(draft.input("x", x)), "fc", 8, 16))
+    want, before = module(x), operations(module)
+    module, context = apply("lower", module)
+    choosing._measure.cache_clear()
+    assert near(module(x), want)
+    if fast == "pattern":
+        assert operations(module) == before
+        assert context.notes == left("the pattern is faster than every kernel for its shape")
+    else:
+        assert [made["backend"] for made in context.details["lowered"].values()] == [fast]
+
+
+def test_the_pattern_is_slower_where_products_are_large():
+    torch.manual_seed(0)
+    draft, x = QuantizedDraft(), torch.randn(64, 512)
+    module = draft.module(draft.linear(draft.by_rows(draft.input("x", x)), "fc", 512, 512))
+    _, context = apply("lower", module)
+    (made,) = context.details["lowered"].values()
+    assert made["microseconds"][made["backend"]] < made["microseconds"]["pattern"]
+    assert made["backend"] == min(made["microseconds"], key=made["microseconds"].get)
+
+
+def left(*reasons):
+    return [f"%linear: left as it is, {reason}" for reason in reasons]
+
+
+def test_what_stays_is_named():
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    bias = draft.call(aten.neg.default, draft.bias("fc", 8))
+    module = draft.module(draft.call(aten.linear.default, draft.input("x", x), draft.weight("fc", 8, 16), bias))
+    want = module(x)
+    module, context = apply(LOWER, module)
+    assert torch.equal(module(x), want)
+    assert context.notes == left("its bias is no stored float32")
+    assert context.details["left"] == {"linear": "its bias is no stored float32"}
+    assert context.statistics["left"] == 1
+
+
+def test_without_quantized_layers():
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    weight = draft.tensor("fc.weight", torch.randn(8, 16))
+    module = draft.module(draft.call(aten.linear.default, draft.input("x", x), weight))
+    module, context = apply(LOWER, module)
+    assert operations(module) == ["linear"]
+    assert context.notes == ["no layer is quantized: there is nothing to lower"]
+
+
+def test_ignored_layers_stay():
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    given = draft.input("x", x)
+    both = [draft.linear(given, name, 8, 16) for name in "ab"]
+    module = draft.module(draft.call(aten.add.Tensor, *both))
+    _, context = apply("lower{ignore=linear}", module)
+    assert [made["layers"] for made in context.details["lowered"].values()] == [["linear_1"]]

@@ -17,6 +17,7 @@ import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -139,7 +140,7 @@ def in_turn(calls: Calls, seconds: float) -> dict[str, float]:
     return {name: round(sorted(rows)[len(rows) // 4] / 1e3, 1) for name, rows in took.items()}
 
 
-def line(measured: dict) -> str:
+def line(measured: dict[str, Any]) -> str:
     """Return one row of the table: ratios over fp32."""
     took = measured["microseconds"]
     ratios = "  ".join(f"{name} {took['fp32'] / spent:.2f}" for name, spent in took.items() if name != "fp32")

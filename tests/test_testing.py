@@ -44,6 +44,7 @@ BUILT_IN = {
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},
+    "lower{measure=false}": set(),
     "mask{sparsity=0.25}": EVERYWHERE,
     "merge{similarity=0.5}": {"perceptron", "separable"},
     "prune{round_to=1}": EVERYWHERE,

@@ -28,10 +28,15 @@ def followed_by(first: Plan, second: Plan) -> Plan:
 
 def removed_by(plan: Plan, shapes: Mapping[str, tuple[int, ...]]) -> Plan:
     """Return the positions that a plan removes from tensors of `shapes`: {name: {dim: positions}}."""
-    return {
-        name: {dim: sorted(set(range(shapes[name][dim])) - set(kept)) for dim, kept in dims.items()}
-        for name, dims in plan.items()
-    }
+    gone: dict[tuple[int, int], list[int]] = {}  # coupled tensors share their lists
+
+    def removed(kept: list[int], size: int) -> list[int]:
+        key = id(kept), size
+        if key not in gone:
+            gone[key] = np.delete(np.arange(size), kept).tolist()
+        return gone[key]
+
+    return {name: {dim: removed(kept, shapes[name][dim]) for dim, kept in dims.items()} for name, dims in plan.items()}
 
 
 def kept_by(module: GraphModule, axes: Axes, plan: Plan) -> Kept:

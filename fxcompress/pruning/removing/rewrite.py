@@ -56,12 +56,15 @@ def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
         names.setdefault(id(tensor), []).append(path)
         held[path] = id(tensor)
     plan: Plan = {}
+    lists: dict[int, list[int]] = {}  # coupled axes share a mask, and so a list
     for path, value in axes.stored.items():
         dims = {}
         for axis in value.axes:
             mask = kept.positions(axis.term) if axis.size > 1 else None
             if mask is not None and not mask.all():
-                dims[axis.dim] = mask.nonzero()[0].tolist()
+                if id(mask) not in lists:
+                    lists[id(mask)] = mask.nonzero()[0].tolist()
+                dims[axis.dim] = lists[id(mask)]
         if dims:
             plan |= dict.fromkeys(names[held[path]], dims)
     return plan
@@ -70,17 +73,21 @@ def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
 def _slice(module: GraphModule, plan: Plan) -> None:
     """Replace the tensors of `plan` by what is left of them; tied ones stay tied."""
     made: dict[int, torch.Tensor] = {}
+    places: dict[int, torch.Tensor] = {}
     for path, tensor in list(named_tensors(module)):
         if path in plan:
             if id(tensor) not in made:
-                made[id(tensor)] = _sliced(tensor, plan[path])
+                for positions in plan[path].values():
+                    if id(positions) not in places:
+                        places[id(positions)] = torch.tensor(positions)
+                made[id(tensor)] = _sliced(tensor, {dim: places[id(one)] for dim, one in plan[path].items()})
             put_tensor(module, path, made[id(tensor)], persistent=is_persistent(module, path))
 
 
-def _sliced(tensor: torch.Tensor, dims: dict[int, list[int]]) -> torch.Tensor:
+def _sliced(tensor: torch.Tensor, dims: dict[int, torch.Tensor]) -> torch.Tensor:
     """Return the kept positions of a tensor: a parameter of a parameter, which learns if it did."""
     left = tensor.detach()
     for dim, positions in dims.items():
-        left = left.index_select(dim, torch.tensor(positions, device=left.device))
+        left = left.index_select(dim, positions.to(left.device))
     left = left.contiguous()
     return torch.nn.Parameter(left, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else left

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import BACKENDS
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_cases import BACKENDS
 
 from fxcompress import kernels
 

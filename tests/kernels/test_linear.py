@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from cases import BACKENDS, close, layer, operands, problems
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kernel_cases import BACKENDS, close, layer, operands, problems
 
 from fxcompress import kernels
 from fxcompress.graph.quantized import quantized_decomposed

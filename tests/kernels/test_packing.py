@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 import torch
-from cases import close, layer, operands
+from kernel_cases import close, layer, operands
 
 from fxcompress.errors import UsageError
 from fxcompress.kernels import backends

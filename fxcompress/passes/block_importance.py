@@ -14,7 +14,7 @@ from fxcompress.analysis.observe import observe
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.tensors import tensor_of
-from fxcompress.passes.weights import stored_axis, stored_behind, uses_of
+from fxcompress.weights import stored_axis, stored_behind, uses_of
 
 aten = torch.ops.aten
 

@@ -9,8 +9,8 @@ from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, above, option, statistic
 from fxcompress.errors import PassFailed
-from fxcompress.passes.weights import selected_weights
 from fxcompress.text import listing
+from fxcompress.weights import selected_weights
 
 
 @dataclass(frozen=True)

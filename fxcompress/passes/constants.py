@@ -13,8 +13,8 @@ from torch.fx.node import map_arg
 from fxcompress.graph.module import training_flag
 from fxcompress.graph.nodes import argument, computed_from, is_call
 from fxcompress.graph.tensors import tensor_of
-from fxcompress.passes.rearranging import rearranged
-from fxcompress.passes.weights import dequantizes
+from fxcompress.weights import dequantizes
+from fxcompress.weights.rearranging import rearranged
 
 aten = torch.ops.aten
 

@@ -10,7 +10,7 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
-from fxcompress.passes.weights import Weight, selected_weights
+from fxcompress.weights import Weight, selected_weights
 
 
 @dataclass(frozen=True)

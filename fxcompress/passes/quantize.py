@@ -10,13 +10,13 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
-from fxcompress.passes.bias_correction import BiasCorrection
-from fxcompress.passes.quantize_activations import activations_of, insert_activations, measure
-from fxcompress.passes.quantize_nodes import insert_narrow, insert_weight
-from fxcompress.passes.quantize_schemes import Wanted
-from fxcompress.passes.quantize_weights import floats_of, round_weight
-from fxcompress.passes.weights import Weight, selected_weights
+from fxcompress.quantizing.activations import activations_of, insert_activations, measure
+from fxcompress.quantizing.assigning import Wanted
+from fxcompress.quantizing.bias_correction import BiasCorrection
+from fxcompress.quantizing.nodes import insert_narrow, insert_weight
+from fxcompress.quantizing.rounding import floats_of, round_weight
 from fxcompress.schemes import Scheme
+from fxcompress.weights import Weight, selected_weights
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from torch.fx import GraphModule
 
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed, UsageError
-from fxcompress.passes.quantize_weights import fitted
-from fxcompress.passes.weights import Weight
+from fxcompress.quantizing.rounding import fitted
 from fxcompress.schemes import GROUP, Granularity, Scheme, scheme_named
 from fxcompress.text import listing
+from fxcompress.weights import Weight
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from nets import Draft
 
 import fxcompress as fxc
-from fxcompress.passes.rearranging import moved_axis, rearranged, value_users
+from fxcompress.weights.rearranging import moved_axis, rearranged, value_users
 
 aten = torch.ops.aten
 

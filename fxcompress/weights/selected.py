@@ -14,8 +14,8 @@ from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import argument, computed_from, is_call
 from fxcompress.graph.tensors import Sources, tensor_of
-from fxcompress.passes.rearranging import moved_axis, rearranged
 from fxcompress.text import listing
+from fxcompress.weights.rearranging import moved_axis, rearranged
 
 aten = torch.ops.aten
 

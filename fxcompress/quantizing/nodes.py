@@ -12,9 +12,9 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import set_argument
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import add_tensor, set_tensor
-from fxcompress.passes.quantize_weights import Rounded
-from fxcompress.passes.weights import Weight
+from fxcompress.quantizing.rounding import Rounded
 from fxcompress.schemes import Scheme
+from fxcompress.weights import Weight
 
 aten = torch.ops.aten
 

@@ -16,7 +16,7 @@ from fxcompress.calibration import Mean, calibrate
 from fxcompress.capturing import Inputs
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.tensors import Sources, tensor_of
-from fxcompress.passes.weights import CONVOLUTIONS, LINEAR, Weight
+from fxcompress.weights import CONVOLUTIONS, LINEAR, Weight
 
 
 class BiasCorrection:

@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 import torch
 
 from fxcompress.errors import PassFailed
-from fxcompress.passes.weights import Weight
 from fxcompress.schemes import Scheme
+from fxcompress.weights import Weight
 
 # Smaller groups would store more in scales than they save in bits.
 SMALLEST_GROUP = 16

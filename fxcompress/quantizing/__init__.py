@@ -1,0 +1,1 @@
+"""Quantization of a graph: which scheme a weight gets, its integers, and the nodes that stand for them."""

@@ -1,0 +1,12 @@
+"""The stored tensors that layers multiply with or look up: which they are, who reads them, and along which axes."""
+
+from fxcompress.weights.selected import CONVOLUTIONS as CONVOLUTIONS
+from fxcompress.weights.selected import EMBEDDINGS as EMBEDDINGS
+from fxcompress.weights.selected import LINEAR as LINEAR
+from fxcompress.weights.selected import TRANSPOSED_CONVOLUTIONS as TRANSPOSED_CONVOLUTIONS
+from fxcompress.weights.selected import Weight as Weight
+from fxcompress.weights.selected import dequantizes as dequantizes
+from fxcompress.weights.selected import selected_weights as selected_weights
+from fxcompress.weights.selected import stored_axis as stored_axis
+from fxcompress.weights.selected import stored_behind as stored_behind
+from fxcompress.weights.selected import uses_of as uses_of

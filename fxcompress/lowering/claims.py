@@ -175,7 +175,7 @@ def with_what_follows(claim: Claim) -> Claim:
     """Return `claim` with the activation function and the quantization that alone read its layer."""
     after, post = _only_user(claim.layer), "none"
     last = claim.layer
-    if after is not None and (name := _post_of(after)):
+    if after is not None and (name := post_of(after)):
         last, post = after, name
         after = _only_user(after)
     output = None
@@ -190,9 +190,12 @@ def _only_user(node: Node) -> Node | None:
     return user if len(node.users) == 1 and user is not None and user.args[:1] == (node,) else None
 
 
-def _post_of(node: Node) -> str | None:
+def post_of(node: Node) -> str | None:
+    """Return the name of the activation function that `node` is, None for another node."""
     if is_call(node, aten.relu.default):
         return "relu"
     if is_call(node, aten.gelu.default):
         return "gelu_tanh" if argument(node, "approximate") == "tanh" else "gelu"
+    if is_call(node, aten.silu.default):
+        return "silu"
     return None

@@ -22,17 +22,21 @@ def replace(module: GraphModule, claims: Sequence[Claim], backend: str) -> Node:
     """Put one call in the place of `claims`, which read the same, and return it."""
     first = min(claims, key=lambda claim: claim.layer).layer
     target, arguments = call_for(claims, backend)
-    for claim in claims:
-        # Reads of stored tensors move up to the first layer of those that become one.
-        for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
-            if source is not None and source > first:
-                first.prepend(source)
+    move_up_stored(claims, first)
     with module.graph.inserting_before(first):
         made = module.graph.create_node("call_function", target, arguments, name=f"{first.name}_lowered")
     parts = [made] if len(claims) == 1 else split(module, made, claims)
     for claim, part in zip(claims, parts, strict=True):
         finish(claim, part)
     return made
+
+
+def move_up_stored(claims: Sequence[Claim], first: Node) -> None:
+    """Let reads of stored tensors stand before the first layer of those that become one."""
+    for claim in claims:
+        for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
+            if source is not None and source > first:
+                first.prepend(source)
 
 
 def finish(claim: Claim, part: Node) -> None:
@@ -95,6 +99,14 @@ def pair(numbers: int | Sequence[int]) -> list[int]:
     """Return the two numbers of a height and a width, one of which may stand for both."""
     given = [numbers] if isinstance(numbers, int) else list(numbers)
     return given * 2 if len(given) == 1 else given
+
+
+def drop_what_is_off(module: GraphModule) -> None:
+    """Take out dropout that gives its input as it is; it would stand between a layer and what follows."""
+    for node in calls(module.graph, aten.dropout.default, aten.feature_dropout.default):
+        if argument(node, "train") is False:
+            node.replace_all_uses_with(argument(node, "input"))
+            module.graph.erase_node(node)
 
 
 def faster_quantize(module: GraphModule) -> int:

@@ -14,12 +14,15 @@ from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
 from fxcompress.graph.shapes import propagate
-from fxcompress.kernels.backends import BACKENDS, available, first_available, missing
+from fxcompress.kernels.backends import BACKENDS, available, first_available, missing, why_missing
 from fxcompress.kernels.convolution import CONVOLUTION
-from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
+from fxcompress.lowering.attention import lower_attention
+from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, hint, usable
 from fxcompress.lowering.claims import Claim, claim_of
+from fxcompress.lowering.fusing import fuse
 from fxcompress.lowering.merging import batches
-from fxcompress.lowering.rewriting import faster_quantize, replace
+from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
 
 aten = torch.ops.aten
@@ -28,6 +31,10 @@ aten = torch.ops.aten
 @dataclass(frozen=True)
 class Lower(Pass):
     """Let kernels calculate quantized layers in integers, the fastest for each shape.
+
+    On processors with AVX-512 VNNI the backend `native` is C++ of ours, compiled at its first use where there is a
+    compiler. Activations are quantized where they are made: activation functions, residuals, layer norms and the
+    quantization of the result go into the call of the linear before. Attention in floats is a kernel too.
 
     Claimed are linears whose weight is int8 with a scale for each output, with activations quantized row by row
     (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
@@ -43,7 +50,7 @@ class Lower(Pass):
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
-    maps layers that stay to the reason.
+    maps layers that stay to the reason; `attention` is as `lowered`.
     """
 
     name = "lower"
@@ -55,12 +62,33 @@ class Lower(Pass):
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     layers = statistic("layers that kernels calculate")
     products = statistic("calls that they became")
+    attentions = statistic("calls of attention in floats that our kernel calculates")
     left = statistic("quantized layers left as they are")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
         claims, left = self._claims(module, context)
+        if claims:
+            drop_what_is_off(module)
+            claims, left = self._claims(module, context)
+        attention = self._attention(module, context)
+        lowered = self._lower(module, context, claims, left)
+        module.graph.eliminate_dead_code()
+        fuse(module)
+        faster_quantize(module)
+        context.record(left=len(left), attentions=len(attention))
+        context.details.update(lowered=lowered, left=left, attention=attention)
+        tell(context, lowered, left)
+        module.graph.eliminate_dead_code()
+        propagate(module)
+        return module
+
+    def _lower(
+        self, module: GraphModule, context: PassContext, claims: list[Claim], left: dict[str, str]
+    ) -> dict[str, dict[str, Any]]:
+        """Put calls of kernels in the place of `claims`, and return what to tell of each; add to `left` what stays."""
         lowered: dict[str, dict[str, Any]] = {}
+        tokens = Tokens("native")
         for batch in batches(claims):
             shape = shape_of(batch)
             choice = choose(shape, self.backends) if shape is not None and self.measure else None
@@ -69,16 +97,17 @@ class Lower(Pass):
                 left.update({claim.layer.name: slower for claim in batch})
                 continue
             backend = choice.backend if choice else self._unmeasured(batch[0], shape)
-            made = replace(module, batch, backend)
+            by_tokens = batch[0].kind == "dynamic" and backend == "native"
+            made = tokens.replace(module, batch) if by_tokens else replace(module, batch, backend)
             lowered[made.name] = entry(batch, backend, choice)
             context.record(layers=len(batch), products=1)
-        faster_quantize(module)
-        context.record(left=len(left))
-        context.details.update(lowered=lowered, left=left)
-        tell(context, lowered, left)
-        module.graph.eliminate_dead_code()
-        propagate(module)
-        return module
+        return lowered
+
+    def _attention(self, module: GraphModule, context: PassContext) -> dict[str, dict[str, Any]]:
+        """Put calls of our kernel in the place of attention in floats, where that is faster."""
+        if not available("native") or (self.backends and "native" not in self.backends):
+            return {}
+        return lower_attention(module, set(context.select(module, self.targets, self.ignore)), self.measure)
 
     def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
         selected = set(context.select(module, self.targets, self.ignore))
@@ -106,8 +135,9 @@ class Lower(Pass):
                 raise PassFailed(f"there is no backend {name!r}", hint=suggestion(name, BACKENDS))
             if not available(name):
                 context.note(f"{name} was asked for and is not there: the next best serves")
-        if gone := missing():
-            context.note(f"{listing(gone)}: not there in this torch, on this processor, or switched off")
+        reasons = {name: why_missing(name) for name in missing()}
+        for why in dict.fromkeys(reasons.values()):
+            context.note(f"{listing([name for name in reasons if reasons[name] == why])}: {why}")
 
 
 def shape_of(batch: Sequence[Claim]) -> Shape | None:
@@ -118,11 +148,6 @@ def shape_of(batch: Sequence[Claim]) -> Shape | None:
     features = batch[0].weight.integers.meta["val"].shape[1]
     outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
     return Shape(batch[0].kind, rows, int(features), int(outputs))
-
-
-def hint(size: int | torch.SymInt) -> int:
-    """Return the size that the example inputs have where it is open."""
-    return size if isinstance(size, int) else int(size.node.hint)
 
 
 def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[str, Any]:

@@ -214,7 +214,7 @@ _OWN_RULES: dict[str, Rule] = {
     "linear_tokens": linear_of_tokens,
     "conv_static": convolution,
     "attention": attention,
-    **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows"], nothing),
+    **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
 }
 
 # By name and not by object, since not every PyTorch has every op, and other packages register theirs on import.

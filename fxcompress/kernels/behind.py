@@ -16,7 +16,9 @@ class Behind(NamedTuple):
 
     Attributes:
         post: one of `POSTS`.
-        residual: float32 of the shape of the result, added behind the activation function.
+        residual: float32 of the shape of the result, added behind the activation function; uint8 with
+            `residual_scale` and `residual_zero` where these are given.
+        late_post: a second activation function, behind the residual.
         norm: none, layer or rms, over the last axis, with `norm_weight`, `norm_bias` and `eps`.
         outputs: what is wanted: `sum` float32 before the norm; `out` float32 behind it; `tokens`, which is `out`
             quantized row by row: uint8, and float32 scales and int32 zero points without the last axis; or `bytes`,
@@ -31,3 +33,6 @@ class Behind(NamedTuple):
     eps: float = 0.0
     outputs: Sequence[str] = ("out",)
     fixed: tuple[float, int] | None = None
+    late_post: str = "none"
+    residual_scale: float = 0.0
+    residual_zero: int = 0

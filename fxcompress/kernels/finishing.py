@@ -14,7 +14,8 @@ def finish(rows: torch.Tensor, behind: Behind) -> list[torch.Tensor]:
     """Return what `behind` names of the float32 result of a product [rows, outputs], which may be written over."""
     total = activated(rows, behind.post)
     if behind.residual is not None:
-        total = total.add_(behind.residual.reshape(total.shape))
+        total = total.add_(residual_of(behind).reshape(total.shape))
+    total = activated(total, behind.late_post)
     out = normalized(total, behind)
     made: list[torch.Tensor] = []
     for name in behind.outputs:
@@ -26,6 +27,14 @@ def finish(rows: torch.Tensor, behind: Behind) -> list[torch.Tensor]:
         else:
             made.append(total if name == "sum" else out)
     return made
+
+
+def residual_of(behind: Behind) -> torch.Tensor:
+    """Return the residual in floats."""
+    assert behind.residual is not None
+    if behind.residual.dtype != torch.uint8:
+        return behind.residual
+    return behind.residual.to(torch.float32).sub_(behind.residual_zero).mul_(behind.residual_scale)
 
 
 def normalized(rows: torch.Tensor, behind: Behind) -> torch.Tensor:

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from fxcompress.kernels.native.calls import Packed
+from fxcompress.kernels.native.weights import Packed
 from fxcompress.kernels.packing import packed
 
 Tensors = Sequence[torch.Tensor]

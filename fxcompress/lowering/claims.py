@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -37,6 +37,8 @@ class Claim:
             quantized of a dynamic one.
         last: the last node of the pattern, whose result the kernel gives.
         post: the activation function among them.
+        residual: what is added behind it: in floats, or the dequantize node of bytes.
+        late_post: the activation function behind that.
         output: scale and zero point of the result, where it is quantized.
     """
 
@@ -47,11 +49,16 @@ class Claim:
     bias: Node | None
     last: Node
     post: str = "none"
+    residual: Node | None = None
+    late_post: str = "none"
     output: tuple[float, int] | None = None
 
 
-def claim_of(module: GraphModule, layer: Node) -> Claim | str | None:
-    """Return what can be claimed around `layer`, or why nothing can; None where its weight is not quantized."""
+def claim_of(module: GraphModule, layer: Node, taken: set[Node] | None = None) -> Claim | str | None:
+    """Return what can be claimed around `layer`, or why nothing can; None where its weight is not quantized.
+
+    Additions among `taken` belong to another claim; one that this claim takes is added there.
+    """
     found = weight_of(module, argument(layer, "weight"))
     if found is None or isinstance(found, str):
         return found
@@ -63,11 +70,11 @@ def claim_of(module: GraphModule, layer: Node) -> Claim | str | None:
         return why
     kind, source = activation_of(given)
     if is_call(layer, aten.conv2d):
-        return _convolution(layer, kind, source, found, bias)
+        return _convolution(layer, kind, source, found, bias, set() if taken is None else taken)
     if found.group:
         return Claim("groups", layer, given, found, bias, layer)
     if kind == "static":
-        return with_what_follows(Claim("static", layer, source, found, bias, layer))
+        return with_what_follows(Claim("static", layer, source, found, bias, layer), set())
     return Claim(kind, layer, source, found, bias, layer)
 
 
@@ -163,26 +170,55 @@ def _embedding(layer: Node, weight: Quantized) -> Claim | str:
     return Claim("embedding", layer, argument(layer, "indices"), weight, None, layer)
 
 
-def _convolution(layer: Node, kind: str, source: Node, weight: Quantized, bias: Node | None) -> Claim | str:
+def _convolution(
+    layer: Node, kind: str, source: Node, weight: Quantized, bias: Node | None, taken: set[Node]
+) -> Claim | str:
     if kind != "static":
         return "no kernel convolves activations that are not quantized to uint8 beforehand"
     if weight.group or layer.target is not aten.conv2d.default or layer.meta["val"].dim() != 4:
         return "no kernel convolves like this"
-    return with_what_follows(Claim("convolution", layer, source, weight, bias, layer))
+    return with_what_follows(Claim("convolution", layer, source, weight, bias, layer), taken)
 
 
-def with_what_follows(claim: Claim) -> Claim:
-    """Return `claim` with the activation function and the quantization that alone read its layer."""
-    after, post = _only_user(claim.layer), "none"
-    last = claim.layer
-    if after is not None and (name := post_of(after)):
-        last, post = after, name
-        after = _only_user(after)
-    output = None
+def with_what_follows(claim: Claim, taken: set[Node]) -> Claim:
+    """Return `claim` with what alone reads its layer: activation function, residual, and quantization."""
+    last, post = _with_post(claim.layer)
+    residual, late_post = _residual(last, taken) if claim.kind == "convolution" else None, "none"
+    if residual is not None:
+        addition = next(iter(last.users))
+        taken.add(addition)
+        last, late_post = _with_post(addition)
+    after, output = _only_user(last), None
     if after is not None and is_call(after, quantized_decomposed().quantize_per_tensor.default) and quantizes_u8(after):
         output = (float(argument(after, "scale")), int(argument(after, "zero_point")))
         last = after
-    return Claim(claim.kind, claim.layer, claim.given, claim.weight, claim.bias, last, post, output)
+    return replace(claim, last=last, post=post, residual=residual, late_post=late_post, output=output)
+
+
+def _with_post(node: Node) -> tuple[Node, str]:
+    """Return the activation function that alone reads `node`, and its name; else `node` and "none"."""
+    after = _only_user(node)
+    name = post_of(after) if after is not None else None
+    return (after, name) if after is not None and name is not None else (node, "none")
+
+
+def _residual(node: Node, taken: set[Node]) -> Node | None:
+    """Return what is added to `node`, of the same shape, where nothing else reads it."""
+    user = next(iter(node.users), None)
+    if (
+        len(node.users) != 1
+        or user is None
+        or user in taken
+        or not is_call(user, aten.add.Tensor)
+        or argument(user, "alpha") != 1
+    ):
+        return None
+    others = [one for one in user.args[:2] if one is not node]
+    if len(others) != 1 or not isinstance(others[0], Node) or argument(user, "alpha") != 1:
+        return None
+    given, wanted = others[0].meta.get("val"), node.meta["val"]
+    same = isinstance(given, torch.Tensor) and given.dtype == wanted.dtype and list(given.shape) == list(wanted.shape)
+    return others[0] if same else None
 
 
 def _only_user(node: Node) -> Node | None:

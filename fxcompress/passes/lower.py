@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
 from fxcompress.graph.shapes import propagate
-from fxcompress.kernels.backends import BACKENDS, available, first_available, missing, why_missing
-from fxcompress.kernels.convolution import CONVOLUTION
+from fxcompress.kernels.backends import BACKENDS, available, missing, why_missing
+from fxcompress.lowering import choosing_convolution
 from fxcompress.lowering.attention import lower_attention
 from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, hint, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.fusing import fuse
 from fxcompress.lowering.merging import batches
+from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, replace
 from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
@@ -70,6 +71,7 @@ class Lower(Pass):
         claims, left = self._claims(module, context)
         if claims:
             drop_what_is_off(module)
+            raise_quantization(module)
             claims, left = self._claims(module, context)
         attention = self._attention(module, context)
         lowered = self._lower(module, context, claims, left)
@@ -90,13 +92,12 @@ class Lower(Pass):
         lowered: dict[str, dict[str, Any]] = {}
         tokens = Tokens("native")
         for batch in batches(claims):
-            shape = shape_of(batch)
-            choice = choose(shape, self.backends) if shape is not None and self.measure else None
+            choice = self._choice(batch) if self.measure else None
             if choice is not None and not choice.faster:
                 slower = "the pattern is faster than every kernel for its shape"
                 left.update({claim.layer.name: slower for claim in batch})
                 continue
-            backend = choice.backend if choice else self._unmeasured(batch[0], shape)
+            backend = choice.backend if choice else self._unmeasured(batch)
             by_tokens = batch[0].kind == "dynamic" and backend == "native"
             made = tokens.replace(module, batch) if by_tokens else replace(module, batch, backend)
             lowered[made.name] = entry(batch, backend, choice)
@@ -111,23 +112,28 @@ class Lower(Pass):
 
     def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
         selected = set(context.select(module, self.targets, self.ignore))
-        claims, left = [], {}
+        claims, left, taken = [], {}, set[Node]()
         for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
-            found = claim_of(module, layer) if layer in selected else None
+            found = claim_of(module, layer, taken) if layer in selected else None
             if isinstance(found, str):
                 left[layer.name] = found
             elif found is not None:
                 claims.append(found)
         return claims, left
 
-    def _unmeasured(self, claim: Claim, shape: Shape | None) -> str:
+    def _choice(self, batch: Sequence[Claim]) -> Choice | None:
+        """Return the fastest backend as measured, None where there is but one way to calculate `batch`."""
+        if batch[0].kind == "convolution":
+            shape = choosing_convolution.shape_of(batch[0])
+            return choosing_convolution.choose(shape, self.backends)
+        return choose(shape_of(batch), self.backends) if batch[0].kind in CANDIDATES else None
+
+    def _unmeasured(self, batch: Sequence[Claim]) -> str:
         """Return the backend that is preferred without timing."""
-        if shape is not None:
-            return usable(shape, self.backends)[0]
-        fitting = CONVOLUTION if claim.kind == "convolution" else ("float",)
-        return first_available(
-            fitting[0], tuple(name for name in fitting if not self.backends or name in self.backends)
-        )
+        if batch[0].kind == "convolution":
+            shape = choosing_convolution.shape_of(batch[0])
+            return choosing_convolution.usable(shape, self.backends)[0]
+        return usable(shape_of(batch), self.backends)[0] if batch[0].kind in CANDIDATES else "float"
 
     def _tell_missing(self, context: PassContext) -> None:
         for name in self.backends:
@@ -140,10 +146,8 @@ class Lower(Pass):
             context.note(f"{listing([name for name in reasons if reasons[name] == why])}: {why}")
 
 
-def shape_of(batch: Sequence[Claim]) -> Shape | None:
-    """Return the shape of the product for the example inputs, None where there is but one way to calculate it."""
-    if batch[0].kind not in CANDIDATES:
-        return None
+def shape_of(batch: Sequence[Claim]) -> Shape:
+    """Return the shape of the product for the example inputs."""
     rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
     features = batch[0].weight.integers.meta["val"].shape[1]
     outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)

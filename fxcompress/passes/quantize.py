@@ -10,7 +10,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
-from fxcompress.quantizing.activations import activations_of, insert_activations, measure
+from fxcompress.quantizing.activations import activations_of, add_shortcuts, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
@@ -34,7 +34,8 @@ class Quantize(Pass):
 
     Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
-    the calibration data by an `observer`. What several layers read is rounded once. No gradient passes the rounding.
+    the calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded
+    what a convolution does. No gradient passes the rounding.
 
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
@@ -74,6 +75,7 @@ class Quantize(Pass):
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
+        add_shortcuts(activations)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
         batches = list(context.calibration()) if static or self.bias_correction else []

@@ -20,7 +20,7 @@ CACHE = "FXCOMPRESS_CACHE"
 COMPILERS = ("c++", "g++", "clang++")
 SECONDS = 300
 FLAGS = (
-    *("-std=c++17", "-O3", "-fPIC", "-march=x86-64-v4", "-mavx512vnni", "-mtune=native"),
+    *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-march=x86-64-v4", "-mavx512vnni", "-mtune=native"),
     *("-fno-math-errno", "-fno-trapping-math", "-fopenmp"),
 )
 
@@ -36,6 +36,13 @@ def library() -> ctypes.CDLL | str:
         return ctypes.CDLL(str(built()))
     except (BuildError, OSError) as error:
         return str(error)
+
+
+def kernels() -> ctypes.CDLL:
+    """Return the kernels, which are known to be there."""
+    found = library()
+    assert isinstance(found, ctypes.CDLL), found
+    return found
 
 
 def built() -> Path:

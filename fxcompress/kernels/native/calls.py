@@ -2,52 +2,17 @@
 
 from __future__ import annotations
 
-import copy
 import ctypes
 import functools
 from collections.abc import Sequence
 
 import torch
-from torch.nn import functional
 
 from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.native import structures
-from fxcompress.kernels.native.build import library
+from fxcompress.kernels.native.build import kernels
 from fxcompress.kernels.native.structures import NORMS, POSTS, address, strides_of
-
-WIDTH = 16
-FEATURES_AT_A_TIME = 4
-
-
-class Packed:
-    """Weights of linears as the kernels read them. The kernels see `structure`; the tensors keep its memory alive."""
-
-    def __init__(self, integers: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> None:
-        """Pack int8 [outputs, features], features divisible by 4, float32 [outputs] and float32 [outputs] or None."""
-        outputs, features = integers.shape
-        idle = -outputs % WIDTH
-        self.panels = torch.empty((outputs + idle) * features, dtype=torch.int8)
-        self.sums = functional.pad(integers.sum(1, dtype=torch.int32), (0, idle))
-        self.scales = functional.pad(scales, (0, idle))
-        self.bias = torch.zeros(outputs + idle) if bias is None else functional.pad(bias, (0, idle))
-        tensors = (self.panels, self.sums, self.scales, self.bias)
-        self.structure = structures.Weights(*map(address, tensors), features, outputs)
-        _library().fxc_pack(
-            ctypes.c_void_p(integers.data_ptr()), ctypes.c_long(outputs), ctypes.c_long(features),
-            ctypes.c_void_p(self.panels.data_ptr()),
-        )  # fmt: skip
-
-    def without_bias(self) -> Packed:
-        """Return the same weights, whose products nothing is added to."""
-        made = copy.copy(self)
-        made.bias = torch.zeros_like(self.bias)
-        tensors = (made.panels, made.sums, made.scales, made.bias)
-        made.structure = structures.Weights(*map(address, tensors), self.structure.features, self.outputs)
-        return made
-
-    @property
-    def outputs(self) -> int:
-        return int(self.structure.outputs)
+from fxcompress.kernels.native.weights import FEATURES_AT_A_TIME, Packed
 
 
 def serves(features: int) -> bool:
@@ -69,9 +34,9 @@ def linear(
         What `behind.outputs` names, [rows, outputs] each; see `Behind`.
     """
     rows = tokens[0].shape[0]
-    made, into = _results(behind, rows, weights.outputs)
+    made, into = results(behind, rows, weights.outputs)
     read = structures.Tokens(*map(address, tokens), int(tokens[1].numel() > 1))
-    _library().fxc_linear(
+    kernels().fxc_linear(
         ctypes.byref(read), ctypes.c_long(rows), ctypes.byref(weights.structure), ctypes.byref(into),
         torch.get_num_threads(),
     )  # fmt: skip
@@ -92,8 +57,8 @@ def tokens_of(rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Ten
 
 def finish(rows: torch.Tensor, behind: Behind) -> list[torch.Tensor]:
     """Return what stands behind a product whose result is contiguous float32 `rows`, as `linear` does."""
-    made, into = _results(behind, *rows.shape)
-    _library().fxc_rows(
+    made, into = results(behind, *rows.shape)
+    kernels().fxc_rows(
         ctypes.c_void_p(rows.data_ptr()), ctypes.c_long(rows.shape[0]), ctypes.c_long(rows.shape[1]),
         ctypes.byref(into), torch.get_num_threads(),
     )  # fmt: skip
@@ -127,16 +92,20 @@ def attention(
         *map(address, tensors), *map(strides_of, tensors), mask.stride(3) if mask is not None else 0,
         heads, heads // key.shape[1], rows, key.shape[2], features, scale, causal,
     )  # fmt: skip
-    _library().fxc_attention(ctypes.byref(structure), ctypes.c_long(batch), torch.get_num_threads())
+    kernels().fxc_attention(ctypes.byref(structure), ctypes.c_long(batch), torch.get_num_threads())
     return out
 
 
-def _results(behind: Behind, rows: int, count: int) -> tuple[list[torch.Tensor], structures.Behind]:
-    """Return new tensors for what `behind` wants, and the structure that points to them."""
+def results(behind: Behind, rows: int, count: int) -> tuple[list[torch.Tensor], structures.Behind]:
+    """Return new tensors of [rows, count] for what `behind` wants, and the structure that points to them."""
+    floats = behind.residual is None or behind.residual.dtype != torch.uint8
     into = structures.Behind(
-        POSTS[behind.post], address(behind.residual), NORMS[behind.norm], address(behind.norm_weight),
-        address(behind.norm_bias), behind.eps,
+        POSTS[behind.post], address(behind.residual) if floats else None, NORMS[behind.norm],
+        address(behind.norm_weight), address(behind.norm_bias), behind.eps, late_post=POSTS[behind.late_post],
     )  # fmt: skip
+    if not floats:
+        into.residual_bytes = address(behind.residual)
+        into.residual_scale, into.residual_zero = behind.residual_scale, behind.residual_zero
     if behind.fixed is not None:
         into.fixed_scale, into.fixed_zero = behind.fixed
     made: list[torch.Tensor] = []
@@ -158,9 +127,3 @@ def _tensors(name: str, rows: int, count: int) -> Sequence[torch.Tensor]:
     if name == "bytes":
         return (values,)
     return values, torch.empty(rows), torch.empty(rows, dtype=torch.int32)
-
-
-def _library() -> ctypes.CDLL:
-    found = library()
-    assert isinstance(found, ctypes.CDLL), found
-    return found

@@ -42,6 +42,31 @@ class Behind(ctypes.Structure):
         *(("norm_weight", _pointer), ("norm_bias", _pointer), ("eps", _float)),
         *(("sum", _pointer), ("out", _pointer), ("bytes", _pointer), ("scales", _pointer), ("zeros", _pointer)),
         *(("fixed_scale", _float), ("fixed_zero", ctypes.c_int32)),
+        *(("residual_bytes", _pointer), ("residual_scale", _float), ("residual_zero", ctypes.c_int32)),
+        ("late_post", _int),
+    )
+
+
+class Convolution(ctypes.Structure):
+    """An image of bytes, and how the kernel moves over it."""
+
+    _fields_ = (
+        *((name, _pointer) for name in ("image", "scale", "zero")),
+        *((name, _long) for name in ("batch", "height", "width", "channels", "out_height", "out_width")),
+        *((name, _long) for name in ("kernel_height", "kernel_width", "stride_height", "stride_width")),
+        *((name, _long) for name in ("pad_height", "pad_width", "dilation_height", "dilation_width", "groups")),
+        *((name, _long) for name in ("batch_stride", "row_stride", "pixel_stride", "channel_stride")),
+    )
+
+
+class Pooling(ctypes.Structure):
+    """An image of bytes whose windows give their maxima."""
+
+    _fields_ = (
+        *(("image", _pointer), ("out", _pointer)),
+        *((name, _long) for name in ("batch", "height", "width", "channels", "out_height", "out_width")),
+        *((name, _long) for name in ("kernel_height", "kernel_width", "stride_height", "stride_width")),
+        *((name, _long) for name in ("pad_height", "pad_width", "dilation_height", "dilation_width")),
     )
 
 

@@ -1,9 +1,12 @@
 // What Python calls. Tensors come as pointers to contiguous memory, shapes as numbers.
 #include "attention.h"
+#include "convolution.h"
 #include "linear.h"
+#include "pooling.h"
 
 using namespace fxc;
 
+#pragma GCC visibility push(default)
 extern "C" {
 
 void fxc_pack(const int8_t* weight, long outputs, long features, int8_t* panels) { pack(weight, outputs, features, panels); }
@@ -24,6 +27,12 @@ void fxc_rows(const float* input, long rows, long count, const Behind* behind, i
 void fxc_linear(const Tokens* tokens, long rows, const Weights* weights, const Behind* behind, int threads) {
     linear(*tokens, rows, *weights, *behind, threads);
 }
+
+void fxc_convolution(const Convolution* convolution, const Weights* weights, const Behind* behind, int threads) {
+    convolve(*convolution, *weights, *behind, threads);
+}
+
+void fxc_max_pool(const Pooling* pooling, int threads) { pool(*pooling, threads); }
 
 void fxc_attention(const Attention* attention, long batches, int threads) { attend(*attention, batches, threads); }
 }

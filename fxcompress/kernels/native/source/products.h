@@ -8,7 +8,15 @@ namespace fxc {
 
 // A tile is up to 8 rows by up to 3 vectors of sums: 24 of the 32 registers hold sums, 3 weights and 1 an activation.
 constexpr int ROWS = 8, VECTORS = 3;
-constexpr long PANEL = VECTORS * WIDTH;
+
+// Vectors of the next panel, of those that are left: a single one would leave most of the processor idle.
+inline int next_panel(long left) { return left == 4 ? 2 : (int)(left < VECTORS ? left : VECTORS); }
+// Rows of a tile, so that the last tile of `rows` is hardly smaller than the others: one row takes as long as four.
+inline long even(long rows) {
+    const long tiles = (rows + ROWS - 1) / ROWS;
+    return tiles ? (rows + tiles - 1) / tiles : ROWS;
+}
+
 #define UNROLL _Pragma("GCC unroll 8")
 
 // The intrinsic makes gcc 12 keep the sums in memory.
@@ -16,7 +24,7 @@ inline void add_products(__m512i& sums, __m512i bytes, __m512i weights) {
     asm("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(bytes), "v"(weights));
 }
 
-// Weights of linears as panels of 48 outputs; in a panel four features of one output stand side by side.
+// Weights of linears as panels of up to 48 outputs; in a panel four features of one output stand side by side.
 struct Weights {
     const int8_t* panels;
     const int32_t* sums;
@@ -39,8 +47,9 @@ struct Tokens {
 };
 
 inline void pack(const int8_t* weight, long outputs, long features, int8_t* panels) {
-    for (long column = 0; column < outputs; column += PANEL) {
-        long width = std::min(PANEL, rounded_up(outputs - column, WIDTH));
+    const long wide = rounded_up(outputs, WIDTH);
+    for (long column = 0, width; column < wide; column += width) {
+        width = next_panel((wide - column) / WIDTH) * WIDTH;
         int8_t* to = panels + column * features;
         for (long four = 0; four < features; four += 4)
             for (long c = column; c < column + width; c++)
@@ -92,17 +101,17 @@ void floats_tile(const float* left, long left_stride, const float* right, long r
     UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) _mm512_storeu_ps(out + r * stride + v * WIDTH, sums[r][v]);
 }
 
-// Call `tile.run<M, V>()` for numbers known at run time only.
+// Call `tile.run_tile<M, V>()` for numbers known at run time only.
 template <int V, class Tile> void with_rows(int rows, Tile tile) {
     switch (rows) {
-        case 1: return tile.template run<1, V>();
-        case 2: return tile.template run<2, V>();
-        case 3: return tile.template run<3, V>();
-        case 4: return tile.template run<4, V>();
-        case 5: return tile.template run<5, V>();
-        case 6: return tile.template run<6, V>();
-        case 7: return tile.template run<7, V>();
-        default: return tile.template run<8, V>();
+        case 1: return tile.template run_tile<1, V>();
+        case 2: return tile.template run_tile<2, V>();
+        case 3: return tile.template run_tile<3, V>();
+        case 4: return tile.template run_tile<4, V>();
+        case 5: return tile.template run_tile<5, V>();
+        case 6: return tile.template run_tile<6, V>();
+        case 7: return tile.template run_tile<7, V>();
+        default: return tile.template run_tile<8, V>();
     }
 }
 template <class Tile> void with_sizes(int rows, int vectors, Tile tile) {
@@ -117,7 +126,7 @@ struct BytesTile {
     long column;
     float* out;
     long stride;
-    template <int M, int V> void run() const { bytes_tile<M, V>(tokens, weights, column, out, stride); }
+    template <int M, int V> void run_tile() const { bytes_tile<M, V>(tokens, weights, column, out, stride); }
 };
 
 struct FloatsTile {
@@ -127,7 +136,7 @@ struct FloatsTile {
     long right_stride, inner;
     float* out;
     long stride;
-    template <int M, int V> void run() const {
+    template <int M, int V> void run_tile() const {
         floats_tile<M, V>(left, left_stride, right, right_stride, inner, out, stride);
     }
 };
@@ -135,9 +144,7 @@ struct FloatsTile {
 // Up to 8 rows of floats times `columns` (a multiple of 16) of `right`.
 inline void floats_product(int rows, long columns, FloatsTile tile) {
     for (long column = 0; column < columns;) {
-        // 64 columns as twice 32 take fewer passes over the left side than 48 and 16 have idle registers.
-        long left = (columns - column) / WIDTH;
-        int vectors = left == 4 ? 2 : (int)std::min<long>(left, VECTORS);
+        int vectors = next_panel((columns - column) / WIDTH);
         FloatsTile part = tile;
         part.right += column;
         part.out += column;

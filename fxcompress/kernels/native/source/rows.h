@@ -31,6 +31,16 @@ inline void add(float* row, const float* other, long count) {
     for (; i < count; i++) row[i] += other[i];
 }
 
+// The same for bytes in steps of `scale` above `zero`.
+inline void add_bytes(float* row, const uint8_t* other, long count, float scale, int32_t zero) {
+    const float offset = -scale * (float)zero;
+    for (long i = 0; i < count; i += WIDTH) {
+        __m128i bytes = _mm_maskz_loadu_epi8(first(count - i), other + i);
+        Floats steps = (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+        store_first(row + i, load_first(row + i, count - i) + steps * scale + offset, count - i);
+    }
+}
+
 // The sum of `term(x)` over a row.
 template <class Term> inline float total(const float* row, long count, Term term) {
     Floats sums{};

@@ -4,6 +4,6 @@ Each has a flat schema, a CPU implementation and a rule for types. The weights s
 what a backend wants packed is kept beside them, never in the state.
 """
 
-from fxcompress.kernels import attention, convolution, embedding, linear, pooling, tokens
+from fxcompress.kernels import attention, convolution, embedding, held, linear, pooling, tokens
 
-__all__ = ["attention", "convolution", "embedding", "linear", "pooling", "tokens"]
+__all__ = ["attention", "convolution", "embedding", "held", "linear", "pooling", "tokens"]

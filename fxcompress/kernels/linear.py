@@ -11,9 +11,9 @@ from torch.nn import functional
 from fxcompress.kernels.activations import quantize_all, quantize_rows, split_rows
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
+from fxcompress.kernels.held import held_groups
 from fxcompress.kernels.library import define
 from fxcompress.kernels.native import calls as native
-from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, joined
 
@@ -185,13 +185,7 @@ def linear_groups(
     Returns:
         float32 [..., outputs].
     """
-
-    def make() -> torch.Tensor:
-        parts = weight.detach().float().view(weight.shape[0], -1, group)
-        centred = parts if zeros is None else parts - zeros.view(*parts.shape[:2], 1)
-        return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
-
-    floats = packed(f"groups of {group}", (weight, scales, zeros), make)
+    floats = held_groups(weight, scales, zeros, group)
     plain = None if bias is None else bias.detach()
     made: torch.Tensor = functional.linear(rows_of(input), floats, plain)
     return made.view(*input.shape[:-1], weight.shape[0])

@@ -20,6 +20,7 @@ from fxcompress.lowering.attention import lower_attention
 from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, hint, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.fusing import fuse
+from fxcompress.lowering.holding import hold_floats
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, replace
@@ -51,7 +52,8 @@ class Lower(Pass):
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
-    maps layers that stay to the reason; `attention` is as `lowered`.
+    maps layers that stay to the reason; `attention` is as `lowered`;
+    `held` lists layers whose weights are kept as floats.
     """
 
     name = "lower"
@@ -77,10 +79,11 @@ class Lower(Pass):
         lowered = self._lower(module, context, claims, left)
         module.graph.eliminate_dead_code()
         fuse(module)
+        held = [layer.name for layer in hold_floats(module)]
         faster_quantize(module)
         context.record(left=len(left), attentions=len(attention))
-        context.details.update(lowered=lowered, left=left, attention=attention)
-        tell(context, lowered, left)
+        context.details.update(lowered=lowered, left=left, attention=attention, held=held)
+        tell(context, lowered, left, held)
         module.graph.eliminate_dead_code()
         propagate(module)
         return module
@@ -165,15 +168,13 @@ def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[s
     }
 
 
-def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str]) -> None:
+def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str], held: Sequence[str]) -> None:
     """Note what was left alone and why, and which weights are kept as floats too."""
     for why in dict.fromkeys(left.values()):
         names = [f"%{name}" for name, reason in left.items() if reason == why]
         context.note(f"{listing(names)}: left as it is, {why}")
-    floats = [
-        f"%{name}" for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"
-    ]
-    if floats:
-        context.note(f"{listing(floats)}: calculated in floats, with a copy of the weights as floats in memory")
-    if not lowered and not left:
+    floats = [name for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"]
+    if names := [f"%{name}" for name in (*floats, *held)]:
+        context.note(f"{listing(names)}: calculated in floats, with a copy of the weights as floats in memory")
+    if not lowered and not left and not held:
         context.note("no layer is quantized: there is nothing to lower")

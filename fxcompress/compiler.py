@@ -22,8 +22,8 @@ from fxcompress.pipeline.run import run
 from fxcompress.pipeline.step import Instrument, Stage
 from fxcompress.pipeline.verify import Verify
 from fxcompress.plugins import Plugins
+from fxcompress.pruning.removing.places import Plan
 from fxcompress.pruning.removing.plan import followed_by
-from fxcompress.pruning.removing.rewrite import Plan
 from fxcompress.reporting import build_report
 from fxcompress.targets import Artifact, save_artifact
 

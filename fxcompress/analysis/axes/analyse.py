@@ -32,6 +32,8 @@ class Axes:
         links: what the rules stated, in the order of the graph.
         roles: what each call contracts and reduces.
         zeros: what each call does to slots that are zero.
+        within: by the id of an axis that has the slots of one group, as that of a grouped convolution's weight has, the
+            axes that have those of all groups, one for every call that reads it.
         unknown: calls that no rule describes, by operator; their axes are pinned.
     """
 
@@ -41,6 +43,7 @@ class Axes:
     links: list[Link] = field(default_factory=list)
     roles: dict[Node, list[Role]] = field(default_factory=dict)
     zeros: dict[Node, str] = field(default_factory=dict)
+    within: dict[int, list[Axis]] = field(default_factory=dict)
     unknown: dict[str, list[Node]] = field(default_factory=dict)
 
     def value(self, node: Any) -> Value | None:
@@ -140,6 +143,8 @@ def _state(axes: Axes, node: Node, rules: Mapping[Any, Rule]) -> None:
     else:
         axes.zeros[node] = found.zeros
         found.state(op)
+    for inner, whole in op.within:
+        axes.within.setdefault(id(inner), []).append(whole)
     axes.links += op.links
     axes.roles[node] = op.roles
 

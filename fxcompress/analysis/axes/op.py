@@ -39,6 +39,7 @@ class Op:
         node: the call.
         outputs: the values that it gives, None where an output is no tensor.
         links, roles: what the rule has stated.
+        within: axes that have the slots of one group, each with the axis that has those of all groups.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Op:
         self.outputs = outputs
         self.links: list[Link] = []
         self.roles: list[Role] = []
+        self.within: list[tuple[Axis, Axis]] = []
         self._values = values
         self._constants = constants
         self._refused = Pin("the sizes have no common factors", node)
@@ -121,8 +123,11 @@ class Op:
         else:
             self.pin((*ones, *others), "its size does not follow from the others")
 
-    def grouped(self, axis: Axis, groups: Term, inner: Term) -> None:
-        """State that `axis` is `groups` times `inner`."""
+    def grouped(self, axis: Axis, groups: Term, inner: Term | Axis) -> None:
+        """State that `axis` is `groups` times `inner`: a term, or an axis that has the slots of one group."""
+        if isinstance(inner, Axis):
+            self.within.append((inner, axis))
+            inner = inner.term
         if axis.size != 1:
             self.links.append(Link(VIEW, self.node, (axis,)))
             unify(axis.term, product(groups, inner), self._refused)
@@ -192,7 +197,7 @@ class Op:
 
     def contract_groups(self, one: Axis, inner: Axis, groups: Term) -> None:
         """State that `one` is `groups` times `inner`, and that the call contracts the two within each group."""
-        self.grouped(one, groups, inner.term)
+        self.grouped(one, groups, inner)
         self.links.append(Link(CONTRACT, self.node, (one, inner)))
         if inner.size != 1:
             self.roles.append(Role(CONTRACT, self.node, (inner, one), inner.term))

@@ -8,7 +8,7 @@ the removed slots is followed through the graph, leaf by leaf: zero, some finite
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Pin, Role, Value
+from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Axis, Pin, Role, Value
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
 from fxcompress.graph.nodes import argument, is_call
@@ -27,20 +27,23 @@ States = dict[int, int]
 PLACES = ("indices", "index", "grid", "random_samples", "other")
 
 
-def inexact(axes: Axes) -> dict[int, Pin]:
+def inexact(axes: Axes, not_zero: Container[int] = ()) -> dict[int, Pin]:
     """Return the leaves whose slots have an effect even where they are zero in every carrier, and where that is.
 
     Leaves are given by their id. What pruning makes good by rewriting (means, root mean squares) counts as exact.
+
+    Args:
+        not_zero: ids of axes of stored tensors in which removed slots are not set to zero.
     """
-    following = _Following(axes)
+    following = _Following(axes, not_zero)
     return following.found
 
 
 class _Following:
     """One walk through a graph; `found` says where a removed slot would be missed."""
 
-    def __init__(self, axes: Axes) -> None:
-        self.axes = axes
+    def __init__(self, axes: Axes, not_zero: Container[int]) -> None:
+        self.axes, self.not_zero = axes, not_zero
         self.found: dict[int, Pin] = {}
         self.states: dict[int, States] = {}
         self.free: dict[int, list[Term]] = {}
@@ -62,6 +65,9 @@ class _Following:
     def _state(self, value: Value, leaf: int) -> int:
         return self.states.get(id(value), {}).get(leaf, FINITE)
 
+    def _state_of(self, axis: Axis, leaf: int) -> int:
+        return FINITE if id(axis) in self.not_zero else self._state(axis.value, leaf)
+
     def _call(self, node: Node, made: list[Value], roles: list[Role]) -> None:
         for role in roles:
             self._check(role)
@@ -80,6 +86,7 @@ class _Following:
     def _carried(self, value: Value, contracted: set[int]) -> set[int]:
         """Return the leaves of a value in axes that the call hands on."""
         kept = [axis for axis in value.axes if axis.size > 1 and id(axis) not in contracted]
+        kept = [axis for axis in kept if id(axis) not in self.not_zero]
         return {id(one) for axis in kept for one in leaves(axis.term) if one.pin is None}
 
     def _check(self, role: Role) -> None:
@@ -87,7 +94,7 @@ class _Following:
         for one in leaves(role.term):
             if one.pin is not None or id(one) in self.found:
                 continue
-            states = [self._state(axis.value, id(one)) for axis in role.axes]
+            states = [self._state_of(axis, id(one)) for axis in role.axes]
             why = None
             if role.kind == NORMALISED:
                 why = "normalises over it"

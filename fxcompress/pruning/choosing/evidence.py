@@ -11,6 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.apart import Outer, positions_apart, runs, whole_axes
 from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
 from fxcompress.analysis.axes.positions import positions_of_all
@@ -32,7 +33,8 @@ class Slices:
         dim: its axis that carries the group.
         kind: "producer" (rows that compute the slots), "consumer" (columns that contract them), "scale" and "shift"
             (vectors that multiply or are added), "other" (running statistics, tables).
-        tensor: the whole tensor, floating.
+        tensor: the whole tensor, floating; of a convolution whose groups lose channels of their own its groups side by
+            side: [rows of a group, channels of all groups, ...].
         places: [slots, times], the positions of its axis `dim` in which each slot stands.
         whole_gradient: the gradient of the loss, like `tensor`; None where none was taken.
         magnitude: [slots], of what a consumer contracts: mean absolute value; None where nothing was observed.
@@ -81,7 +83,8 @@ class Evidence:
 
     Attributes:
         name: of the group.
-        slots: how many there are.
+        slots: how many there are; where each group of a convolution loses channels of its own, one for each group and
+            channel.
         slices: what its floating carriers hold, in the order of the graph.
         generator: for what is random.
     """
@@ -111,11 +114,13 @@ class Evidences:
         self.observed, self.gradients = observed or {}, gradients or {}
         self.contracted = contracted_axes(axes)
         self.readers = readers_of(axes)
+        self.wholes = whole_axes(axes)
 
-    def of(self, group: Group) -> Evidence:
-        """Return the evidence for `group`."""
-        slices = [self._slices(carrier, group) for carrier in group.carriers]
-        return Evidence(group.name, group.size, [one for one in slices if one is not None], self.generator)
+    def of(self, group: Group, outer: Outer = ()) -> Evidence:
+        """Return the evidence for the slots of `group`, or for those in each place of what stands before it."""
+        slices = [self._slices(carrier, group, outer) for carrier in group.carriers]
+        some = [one for one in slices if one is not None]
+        return Evidence(group.name, runs(outer) * group.size, some, self.generator)
 
     def kind(self, carrier: Carrier) -> str:
         """Return what a carrier does to the slots."""
@@ -125,25 +130,38 @@ class Evidences:
             return PRODUCER
         return _vector_kind(self.readers.get(id(carrier.axis.value), []), carrier.path)
 
-    def _slices(self, carrier: Carrier, group: Group) -> Slices | None:
-        tensor = attribute(self.module, carrier.path).detach()
+    def _slices(self, carrier: Carrier, group: Group, outer: Outer) -> Slices | None:
+        tensor, axis = attribute(self.module, carrier.path).detach(), carrier.axis
         if not tensor.is_floating_point():
             return None
+        gradient = self.gradients.get(carrier.path)
+        if outer and id(axis) in self.wholes:
+            count, axis = self.wholes[id(axis)].size // axis.size, self.wholes[id(axis)]
+            tensor = side_by_side(tensor, carrier.dim, count)
+            gradient = None if gradient is None else side_by_side(gradient, carrier.dim, count)
         seen = self.observed.get(id(carrier.axis))
+        looked = None if seen is None else places_of(seen.axis, group, outer)
         return Slices(
             carrier.path,
             carrier.dim,
             self.kind(carrier),
             tensor,
-            places_of(carrier.axis, group).to(tensor.device),
-            self.gradients.get(carrier.path),
-            None if seen is None else seen.magnitude[places_of(seen.axis, group)].mean(1),
-            None if seen is None else seen.squares[places_of(seen.axis, group)].sum(1).sqrt(),
+            places_of(axis, group, outer).to(tensor.device),
+            gradient,
+            None if seen is None else seen.magnitude[looked].mean(1),
+            None if seen is None else seen.squares[looked].sum(1).sqrt(),
         )
 
 
-def places_of(axis: Axis, group: Group) -> torch.Tensor:
-    """Return [slots, times]: the positions of `axis` in which each slot of a group stands."""
+def side_by_side(weight: torch.Tensor, dim: int, groups: int) -> torch.Tensor:
+    """Return the weight of a convolution with its groups one behind the other along `dim` in place of dim 0."""
+    return torch.cat(weight.tensor_split(groups), dim)
+
+
+def places_of(axis: Axis, group: Group, outer: Outer = ()) -> torch.Tensor:
+    """Return [slots, times]: the positions of `axis` in which each slot of a group stands, in each place of `outer`."""
+    if outer:
+        return torch.from_numpy(positions_apart(axis.term, group.leaf, outer))
     return torch.from_numpy(positions_of_all(axis.term, group.leaves))
 
 

@@ -8,8 +8,9 @@ from dataclasses import replace
 from fxcompress.analysis.axes.analyse import analyse
 from fxcompress.capturing import Captured
 from fxcompress.graph.shapes import propagate
-from fxcompress.pruning.removing.plan import kept_by
-from fxcompress.pruning.removing.rewrite import Plan, remove
+from fxcompress.pruning.removing.places import Plan
+from fxcompress.pruning.removing.planned import kept_by
+from fxcompress.pruning.removing.rewrite import remove
 
 
 def apply_plan(captured: Captured, plan: Plan) -> Captured:

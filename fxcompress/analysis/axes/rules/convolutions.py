@@ -39,7 +39,7 @@ def transposed_convolution(op: Op) -> None:
     else:
         inner = Term(weight.axes[0].size // groups.size)
         op.grouped(weight.axes[0], groups, inner)
-        op.grouped(made, groups, weight.axes[1].term)
+        op.grouped(made, groups, weight.axes[1])
     op.contract(channels, weight.axes[0])
     op.equal(made, bias.axes[0] if bias is not None else None)
     _space(op, len(weight.axes) - 2, weight.axes[2:])

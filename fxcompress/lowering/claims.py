@@ -9,7 +9,7 @@ from typing import Any, Literal
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
 
@@ -103,7 +103,7 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
             return "its weight has zero points"
     elif hasattr(ops, "dequantize_per_channel_group") and is_call(node, ops.dequantize_per_channel_group):
         names = ("w_int8", "scales", "zero_points", "group_size")
-        names = names if _has(node, "w_int8") else ("input", *names[1:])
+        names = names if "w_int8" in argument_names(node) else ("input", *names[1:])
         found = Quantized(*(argument(node, name) for name in names))
     else:
         return None
@@ -111,10 +111,6 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
     if stored[0] is None or stored[1] is None or stored[0].dtype != torch.int8:
         return "its weight is no stored int8"
     return found
-
-
-def _has(node: Node, name: str) -> bool:
-    return any(one.name == name for one in node.target._schema.arguments)  # type: ignore[union-attr]
 
 
 def _all_zero(module: GraphModule, zeros: Node) -> bool:
@@ -137,7 +133,7 @@ def activation_of(node: Node) -> tuple[Literal["dynamic", "static", "weight-only
 def quantizes_u8(node: Node) -> bool:
     """Whether a quantize or dequantize node is one of uint8 with its full range, float32 on the other side."""
     low, high, dtype = (argument(node, name) for name in ("quant_min", "quant_max", "dtype"))
-    wide = argument(node, "out_dtype") if _has(node, "out_dtype") else node.args[0].meta["val"].dtype  # type: ignore[union-attr]
+    wide = argument(node, "out_dtype") if "out_dtype" in argument_names(node) else node.args[0].meta["val"].dtype  # type: ignore[union-attr]
     return (low, high, dtype) == (0, 255, torch.uint8) and wide in (None, torch.float32)
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.graph.nodes import writes
 from fxcompress.quantizing.activations import activations_of, add_shortcuts, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
@@ -100,11 +101,6 @@ def writable(weights: list[Weight], context: PassContext) -> list[Weight]:
         else:
             found.append(weight)
     return found
-
-
-def writes(node: Node) -> bool:
-    """Whether `node` writes into one of its arguments."""
-    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
 def store(

@@ -19,7 +19,7 @@ from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Axis, Pin, Role, Value
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import argument, argument_names, is_call
 
 ZERO, FINITE, UNSAFE = 0, 1, 2
 States = dict[int, int]
@@ -148,7 +148,7 @@ class _Following:
 
     def _named(self, node: Node, *names: str) -> list[Value]:
         """Return the tensors given for the arguments `names`, those that the operator has."""
-        known = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
+        known = argument_names(node)
         given = [argument(node, name) for name in names if name in known]
         row = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
         found = (self.axes.value(one) for one in row if isinstance(one, Node))

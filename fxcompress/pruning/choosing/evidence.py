@@ -15,7 +15,7 @@ from fxcompress.analysis.axes.apart import Outer, positions_apart, runs, whole_a
 from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
 from fxcompress.analysis.axes.positions import positions_of_all
-from fxcompress.graph.nodes import is_call
+from fxcompress.graph.nodes import argument_names, is_call
 from fxcompress.graph.tensors import attribute
 from fxcompress.pruning.choosing.activations import Observed
 
@@ -189,8 +189,8 @@ def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:
     """Say whether a vector multiplies or is added, by the calls that read it."""
     for node, source in readers:
         if is_call(node, *_NORMS):
-            names = [parameter.name for parameter in node.target._schema.arguments]  # type: ignore[union-attr]
-            name = next((name for name, given in zip(names, node.args, strict=False) if given is source), "")
+            row = zip(argument_names(node), node.args, strict=False)
+            name = next((name for name, given in row if given is source), "")
             return {"weight": SCALE, "bias": SHIFT}.get(name, OTHER)
         if is_call(node, aten.mul) or "dequantize" in str(node.target):
             return SCALE

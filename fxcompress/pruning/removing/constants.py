@@ -14,7 +14,7 @@ from fxcompress.analysis.axes.groups import Kept
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.analysis.axes.terms import factors
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import argument, set_argument
+from fxcompress.graph.nodes import argument, argument_names, set_argument
 
 aten = torch.ops.aten
 
@@ -89,7 +89,7 @@ def rewrite_constants(axes: Axes, kept: Kept, node: Node) -> None:
 @rewrites("view", "reshape", "_unsafe_view", "expand", "broadcast_to", "unflatten", "view_copy")
 @rewrites("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
 def _shape(call: Call) -> None:
-    names = {parameter.name for parameter in call.node.target._schema.arguments}  # type: ignore[union-attr]
+    names = argument_names(call.node)
     name = next(name for name in ("size", "shape", "sizes") if name in names)
     axes = call.output.axes
     if name == "sizes":  # of unflatten, which has those of one axis
@@ -122,8 +122,7 @@ def sizes_left(call: Call, given: list[Any], axes: tuple[Axis, ...]) -> list[Any
 def _squeeze(call: Call) -> None:
     """An axis of which one slot is left is no axis of size 1: what was dropped is dropped, and nothing else."""
     axes = call.given("self").axes
-    names = {parameter.name for parameter in call.node.target._schema.arguments}  # type: ignore[union-attr]
-    given = call.argument("dim") if "dim" in names else list(range(len(axes)))
+    given = call.argument("dim") if "dim" in argument_names(call.node) else list(range(len(axes)))
     dims = [dim % len(axes) for dim in (given if isinstance(given, list | tuple) else [given])]
     call.node.target = aten.squeeze.dims
     call.node.args, call.node.kwargs = (call.node.args[0], [dim for dim in dims if axes[dim].size == 1]), {}

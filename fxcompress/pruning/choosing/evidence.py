@@ -16,12 +16,12 @@ from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
 from fxcompress.analysis.axes.positions import positions_of_all
 from fxcompress.graph.nodes import argument_names, is_call
+from fxcompress.graph.operators import NORMS
 from fxcompress.graph.tensors import attribute
 from fxcompress.pruning.choosing.activations import Observed
 
 aten = torch.ops.aten
 PRODUCER, CONSUMER, SCALE, SHIFT, OTHER = "producer", "consumer", "scale", "shift", "other"
-_NORMS = (aten.batch_norm, aten.layer_norm, aten.group_norm, aten.instance_norm, aten.rms_norm)
 
 
 @dataclass(frozen=True)
@@ -188,7 +188,7 @@ def readers_of(axes: Axes) -> dict[int, list[tuple[Node, Node]]]:
 def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:
     """Say whether a vector multiplies or is added, by the calls that read it."""
     for node, source in readers:
-        if is_call(node, *_NORMS):
+        if is_call(node, *NORMS):
             row = zip(argument_names(node), node.args, strict=False)
             name = next((name for name, given in row if given is source), "")
             return {"weight": SCALE, "bias": SHIFT}.get(name, OTHER)

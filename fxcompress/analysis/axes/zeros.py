@@ -17,9 +17,10 @@ from torch.fx.node import map_arg
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Axis, Pin, Role, Value
+from fxcompress.analysis.axes.call_axes import CallAxes
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
-from fxcompress.graph.nodes import argument, argument_names, is_call
+from fxcompress.graph.nodes import argument, is_call
 
 ZERO, FINITE, UNSAFE = 0, 1, 2
 States = dict[int, int]
@@ -72,16 +73,15 @@ class _Following:
         for role in roles:
             self._check(role)
         contracted = {id(axis) for role in roles if role.kind == CONTRACT for axis in role.axes}
-        carried = {id(one): self._carried(one, contracted) for one in self._inputs(node)}
+        carried = {id(one): self._carried(one, contracted) for one in self._around(node).tensors()}
         for value in made:
             states: States = {}
             for one in self._free(value):
                 states[id(one)] = self._after(node, value, id(one), carried)
             self.states[id(value)] = states
 
-    def _inputs(self, node: Node) -> list[Value]:
-        found = (self.axes.value(one) for one in node.all_input_nodes)
-        return [value for value in found if value is not None]
+    def _around(self, node: Node) -> CallAxes:
+        return CallAxes(node, self.axes.value, self.axes.values[node])
 
     def _carried(self, value: Value, contracted: set[int]) -> set[int]:
         """Return the leaves of a value in axes that the call hands on."""
@@ -108,51 +108,45 @@ class _Following:
 
     def _after(self, node: Node, made: Value, leaf: int, carried: dict[int, set[int]]) -> int:
         """Return the state of a leaf's removed slots in what a call gives."""
-        inputs = self._inputs(node)
+        around = self._around(node)
+        inputs = around.tensors()
         given = [self._state(value, leaf) if leaf in carried[id(value)] else None for value in inputs]
         zeros = self.axes.zeros[node]
         if zeros == POINTWISE:
             return _pointwise(node, tuple(given), tuple(value.dtype for value in inputs))
         if UNSAFE in given:
             return UNSAFE
-        places = self._named(node, *PLACES)
+        places = around.named(*PLACES)
         some = [state for value, state in zip(inputs, given, strict=True) if state is not None and value not in places]
         if zeros == KEEP and not _counts(made, inputs) and not _pads_with_more(node):
             return ZERO if some and set(some) == {ZERO} else FINITE
         if zeros == PRODUCT:
-            return self._product(node, dict(zip(inputs, given, strict=True)))
+            return _product(around, dict(zip(inputs, given, strict=True)))
         if zeros == AFFINE:
-            return self._affine(node, dict(zip(inputs, given, strict=True)))
+            return _affine(around, dict(zip(inputs, given, strict=True)))
         return FINITE
 
-    def _product(self, node: Node, given: dict[Value, int | None]) -> int:
-        """Zero where a factor is, if what is added (a bias) is zero too."""
-        added = list(self._named(node, "bias", "attn_mask"))
-        if str(node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
-            added += self._named(node, "self")
-        if "attention" in str(node.target):
-            # A mask goes to the scores, which are normalised: what is zero in the values stays zero.
-            given = {value: state for value, state in given.items() if value in self._named(node, "value")}
-            return ZERO if ZERO in given.values() else FINITE
-        factors = [state for value, state in given.items() if value not in added]
-        return ZERO if ZERO in factors and all(given[value] == ZERO for value in added) else FINITE
 
-    def _affine(self, node: Node, given: dict[Value, int | None]) -> int:
-        """A norm layer: zero where its shift is, and its scale or what it centres."""
-        bias = self._named(node, "bias")
-        scale = [given[value] for value in self._named(node, "weight")]
-        centred = [given[value] for value in self._named(node, "input", "running_mean")]
-        if any(given[value] != ZERO for value in bias):
-            return FINITE
-        return ZERO if ZERO in scale or set(centred) == {ZERO} else FINITE
+def _product(call: CallAxes, given: dict[Value, int | None]) -> int:
+    """Zero where a factor is, if what is added (a bias) is zero too."""
+    added = call.named("bias", "attn_mask")
+    if str(call.node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
+        added += call.named("self")
+    if "attention" in str(call.node.target):
+        # A mask goes to the scores, which are normalised: what is zero in the values stays zero.
+        given = {value: state for value, state in given.items() if value in call.named("value")}
+        return ZERO if ZERO in given.values() else FINITE
+    factors = [state for value, state in given.items() if value not in added]
+    return ZERO if ZERO in factors and all(given[value] == ZERO for value in added) else FINITE
 
-    def _named(self, node: Node, *names: str) -> list[Value]:
-        """Return the tensors given for the arguments `names`, those that the operator has."""
-        known = argument_names(node)
-        given = [argument(node, name) for name in names if name in known]
-        row = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
-        found = (self.axes.value(one) for one in row if isinstance(one, Node))
-        return [value for value in found if value is not None]
+
+def _affine(call: CallAxes, given: dict[Value, int | None]) -> int:
+    """A norm layer: zero where its shift is, and its scale or what it centres."""
+    scale = [given[value] for value in call.named("weight")]
+    centred = [given[value] for value in call.named("input", "running_mean")]
+    if any(given[value] != ZERO for value in call.named("bias")):
+        return FINITE
+    return ZERO if ZERO in scale or set(centred) == {ZERO} else FINITE
 
 
 def _counts(made: Value, inputs: list[Value]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.axes.axis import TAPPED, Axis, Link, Pin, Role, Value
+from fxcompress.analysis.axes.axis import CONTRACT, TAPPED, Axis, Link, Pin, Role, Value
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules import POINTWISE, TABLE, Rule
 from fxcompress.analysis.axes.rules.pointwise import pointwise
@@ -50,6 +51,21 @@ class Axes:
         """Return the tensor that a node gives, None where it gives none or several."""
         found = self.values.get(node, ())
         return found[0] if len(found) == 1 else None
+
+    @functools.cached_property
+    def contracted(self) -> set[int]:
+        """The ids of the axes that some call contracts."""
+        roles = (role for row in self.roles.values() for role in row if role.kind == CONTRACT)
+        return {id(axis) for role in roles for axis in role.axes}
+
+    @functools.cached_property
+    def readers(self) -> dict[int, list[tuple[Node, Node]]]:
+        """By the id of a stored value the calls that read it, with the node that they read it through."""
+        found: dict[int, list[tuple[Node, Node]]] = {}
+        for node, row in self.values.items():
+            if node.op == "get_attr" and row[0] is not None:
+                found.setdefault(id(row[0]), []).extend((user, node) for user in node.users)
+        return found
 
     def axes(self) -> list[Axis]:
         """Return every axis of every value once."""

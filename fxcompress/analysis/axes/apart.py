@@ -47,15 +47,11 @@ def whole_axes(axes: Axes) -> dict[int, Axis]:
 
     Only of weights that nothing but such calls reads.
     """
-    readers: Counter[int] = Counter()
-    for node, row in axes.values.items():
-        if node.op == "get_attr":
-            readers[id(row[0])] += len(node.users)
     return {
         id(axis): axes.within[id(axis)][0]
         for value in axes.stored.values()
         for axis in value.axes
-        if id(axis) in axes.within and len(axes.within[id(axis)]) == readers[id(value)]
+        if id(axis) in axes.within and len(axes.within[id(axis)]) == len(axes.readers[id(value)])
     }
 
 

@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.apart import Outer, positions_apart, runs, whole_axes
-from fxcompress.analysis.axes.axis import CONTRACT, Axis
+from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
 from fxcompress.analysis.axes.positions import positions_of_all
 from fxcompress.graph.nodes import argument_names, is_call
@@ -112,8 +112,6 @@ class Evidences:
     ) -> None:
         self.module, self.axes, self.generator = module, axes, generator
         self.observed, self.gradients = observed or {}, gradients or {}
-        self.contracted = contracted_axes(axes)
-        self.readers = readers_of(axes)
         self.wholes = whole_axes(axes)
 
     def of(self, group: Group, outer: Outer = ()) -> Evidence:
@@ -124,11 +122,11 @@ class Evidences:
 
     def kind(self, carrier: Carrier) -> str:
         """Return what a carrier does to the slots."""
-        if id(carrier.axis) in self.contracted:
+        if id(carrier.axis) in self.axes.contracted:
             return CONSUMER
         if sum(axis.size > 1 for axis in carrier.axis.value.axes) > 1:
             return PRODUCER
-        return _vector_kind(self.readers.get(id(carrier.axis.value), []), carrier.path)
+        return _vector_kind(self.axes.readers.get(id(carrier.axis.value), []), carrier.path)
 
     def _slices(self, carrier: Carrier, group: Group, outer: Outer) -> Slices | None:
         tensor, axis = attribute(self.module, carrier.path).detach(), carrier.axis
@@ -169,20 +167,6 @@ def gathered(tensor: torch.Tensor, dim: int, places: torch.Tensor) -> torch.Tens
     """Return [slots, elements] of a tensor whose dimension `dim` has the slots at `places`."""
     rows = tensor.movedim(dim, 0).reshape(tensor.shape[dim], -1)
     return rows[places].reshape(len(places), -1)
-
-
-def contracted_axes(axes: Axes) -> set[int]:
-    """Return the ids of the axes that some call contracts."""
-    return {id(axis) for roles in axes.roles.values() for role in roles if role.kind == CONTRACT for axis in role.axes}
-
-
-def readers_of(axes: Axes) -> dict[int, list[tuple[Node, Node]]]:
-    """Return by stored value the calls that read it, with the node that they read it through."""
-    found: dict[int, list[tuple[Node, Node]]] = {}
-    for node, row in axes.values.items():
-        if node.op == "get_attr" and row[0] is not None:
-            found.setdefault(id(row[0]), []).extend((user, node) for user in node.users)
-    return found
 
 
 def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:

@@ -31,7 +31,7 @@ def prove(before: GraphModule, after: GraphModule, removed: Removed, inputs: Inp
     """
     set_to_zero(before, removed)
     after.recompile()
-    with torch.no_grad(), buffers_restored(before), buffers_restored(after):
+    with torch.no_grad(), buffers_restored(after):
         want, got = (_results(module, inputs) for module in (before, after))
     error = relative_error(got, want)
     allowed = max((_LARGEST.get(one.dtype, 5e-2) for one in want), default=0.0)

@@ -69,6 +69,11 @@ class Pin:
     node: Node
     axis: Axis | None = None
 
+    @property
+    def of_one(self) -> Pin:
+        """Why the same call pins what it cuts off as a piece of one position."""
+        return Pin("leaves a piece of one position", self.node)
+
 
 @dataclass(frozen=True)
 class Role:

@@ -15,6 +15,7 @@ from torch import nn
 import fxcompress as fxc
 from fxcompress.analysis.cost import cost
 from fxcompress.errors import UsageError
+from fxcompress.pruning.removing.plan import followed_by
 
 TIGHT = 1e-10
 LAST = "factor=-1 round_to=1"
@@ -169,6 +170,29 @@ def test_a_budget_is_met(budget):
     after, before = (getattr(cost(one, inputs=given), budget) for one in (result.module, result.captured.module))
     assert 0.35 * before < after <= 0.5 * before
     assert apart(result.plan)
+
+
+OWN = {0: [0, 1, 3, 4, 6, 7, 9, 10], 1: ([0, 2, 3], [1, 2, 3], [0, 1, 2], [0, 1, 3])}
+AFTER = {
+    "the same columns": {1: [0, 2]},
+    "whole groups": {0: [2, 3, 6, 7]},
+    "rows of every group": {0: [0, 2, 5, 7]},
+    "columns of their own": {0: list(range(8)), 1: ([0, 1], [0, 2], [1, 2], [0, 1])},
+    "groups, and columns of those that stay": {0: [0, 1, 4, 5], 1: [1, 2]},
+    "columns that are the same in the end": {0: list(range(8)), 1: ([0, 2], [2, 1], [0, 2], [0, 2])},
+}
+
+
+@pytest.mark.parametrize("after", AFTER)
+def test_two_plans_are_one(after):
+    weight = torch.randn(12, 4, 3)
+    once = by_hand(weight, OWN)
+    whole = followed_by({"w": OWN}, {"w": AFTER[after]})["w"]
+    assert torch.equal(by_hand(weight, whole), by_hand(once, AFTER[after]))
+    # And where the first says the same for all groups.
+    first = {0: [0, 1, 3, 4, 6, 7, 9, 10], 1: [0, 2, 3]}
+    whole = followed_by({"w": first}, {"w": AFTER[after]})["w"]
+    assert torch.equal(by_hand(weight, whole), by_hand(by_hand(weight, first), AFTER[after]))
 
 
 THREE = (

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.nodes import argument, calls, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
 
@@ -35,7 +35,7 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
     """Return the operator that keeps what `node` gives, and its arguments; None where it is not stored."""
     operands = [one for one in node.args if isinstance(one, Node)]
     kept = all(one.op == "get_attr" and tensor_of(module, one) is not None for one in operands)
-    if not kept or node.meta["val"].dtype != torch.float32 or any(_writes(user) for user in node.users):
+    if not kept or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
         return None
     integers = node.args[0]
     names = node.target._schema.name  # type: ignore[union-attr]
@@ -50,11 +50,6 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
 
 def _scales(node: Node) -> tuple[Any, Any]:
     return argument(node, "scales"), argument(node, "zero_points")
-
-
-def _writes(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)
 
 
 def _replace(module: GraphModule, node: Node, target: Any, arguments: tuple[Any, ...]) -> None:

@@ -16,6 +16,7 @@ from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.rounding import floats_of, round_weight
+from fxcompress.quantizing.sums import round_sums
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight, selected_weights
 
@@ -37,6 +38,9 @@ class Quantize(Pass):
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
     the calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded
     what a convolution does. No gradient passes the rounding.
+
+    With `sums`, both operands of a sum that a convolution of a static input goes into are rounded too, as ONNX Runtime
+    needs it to calculate the convolution in integers.
 
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
@@ -64,6 +68,7 @@ class Quantize(Pass):
         "percentile", help="what chooses static ranges of activations"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
+    sums: bool = option(False, help="round what is added to convolutions of static inputs, for runtimes of integers")
     bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
@@ -77,6 +82,8 @@ class Quantize(Pass):
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
         add_shortcuts(activations)
+        if self.sums:
+            round_sums(module, activations, context)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
         batches = list(context.calibration()) if static or self.bias_correction else []

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import tempfile
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from fxcompress.contract import Emitted, Target, option
 from fxcompress.errors import ExportError
 from fxcompress.files import write_whole
 from fxcompress.targets.exporting import exported_program
+from fxcompress.targets.zero_points import write_zero_points
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,20 @@ class Pt2(Target):
     compiled: bool = option(False, help="compile with AOTInductor, which needs a C++ compiler")
 
     def save(self, emitted: Emitted, path: Path) -> None:
-        program = exported_program(emitted.module, emitted.inputs)
-        content = compiled(program) if self.compiled else serialized(program)
+        content = self.content(emitted)
         write_whole(path, lambda file: file.write(content))
+
+    def content(self, emitted: Emitted) -> bytes:
+        """Return the bytes of the file.
+
+        Raises:
+            ExportError: the graph does not export, or does not compile.
+        """
+        if not self.compiled:
+            return serialized(exported_program(emitted.module, emitted.inputs))
+        module = copy.deepcopy(emitted.module)
+        write_zero_points(module)
+        return compiled(exported_program(module, emitted.inputs))
 
 
 def serialized(program: ExportedProgram) -> bytes:
@@ -47,7 +61,9 @@ def compiled(program: ExportedProgram) -> bytes:
     Raises:
         ExportError: it does not compile: no C++ compiler, or a graph that Inductor does not take.
     """
-    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad(), warnings.catch_warnings():
+        # Inductor warns of its own use of deprecated names: the user can do nothing about it.
+        warnings.simplefilter("ignore")
         try:
             made = torch._inductor.aoti_compile_and_package(program, package_path=str(Path(folder) / "model.pt2"))
         except Exception as error:

@@ -40,19 +40,6 @@ def rewrite_layers(module: GraphModule) -> set[str]:
     return narrow
 
 
-def write_zero_points(module: GraphModule, narrow: set[str]) -> None:
-    """Store the zero points that dequantize nodes leave out: ONNX Runtime fuses a linear only where all are there."""
-    for node in calls(module.graph, quantized_decomposed().dequantize_per_channel.default):
-        scales = tensor_of(module, argument(node, "scales"))
-        if scales is None or argument(node, "zero_points") is not None:
-            continue
-        integers, dtype = argument(node, "input"), argument(node, "dtype")
-        zeros = add_tensor(module, f"{integers.target}_zero", torch.zeros(scales.shape, dtype=dtype), node)
-        set_argument(node, "zero_points", zeros)
-        if str(integers.target) in narrow:
-            narrow.add(str(zeros.target))
-
-
 def _rewrite_linear(module: GraphModule, node: Node, weight: Node) -> None:
     given, bias = argument(node, "input"), argument(node, "bias")
     inserter = Inserter(module, node)
@@ -89,16 +76,8 @@ def _turned(module: GraphModule, weight: Node, narrow: set[str]) -> Node | None:
     if is_call(weight, ops.dequantize_per_tensor.default):
         return made
     set_argument(made, "axis", 1)
-    zeros = argument(weight, "zero_points")
-    if zeros is not None and tensor_of(module, zeros) is None:
-        return None
     if _fits(weight):
         narrow.add(str(source.target))
-    if zeros is not None and _fits(weight):
-        # Others may read the same zero points in 8 bits.
-        own = _store(module, made, zeros, tensor_of(module, zeros))
-        set_argument(made, "zero_points", own)
-        narrow.add(str(own.target))
     return made
 
 
@@ -106,13 +85,13 @@ def _turned_groups(module: GraphModule, inserter: Inserter, weight: Node, narrow
     stored = [tensor_of(module, one) for one in weight.args[:3]]
     if stored[0] is None or stored[1] is None or (weight.args[2] is not None and stored[2] is None):
         return None
-    nodes = [
+    integers, *numbers = (
         None if tensor is None else _store(module, weight, one, tensor.t())
         for one, tensor in zip(weight.args[:3], stored, strict=True)
-    ]
-    if _fits(weight):
-        narrow.update(str(one.target) for one in (nodes[0], nodes[2]) if one is not None)
-    return inserter.call(torch.ops.fxcompress_onnx.dequantize_blocks.default, *nodes, weight.args[6])
+    )
+    if integers is not None and _fits(weight):
+        narrow.add(str(integers.target))
+    return inserter.call(torch.ops.fxcompress_onnx.dequantize_blocks.default, integers, *numbers, weight.args[6])
 
 
 def _fits(weight: Node) -> bool:
@@ -120,8 +99,7 @@ def _fits(weight: Node) -> bool:
     return bool(argument(weight, "quant_min") >= -8 and argument(weight, "quant_max") <= 7)
 
 
-def _store(module: GraphModule, before: Node, like: Any, tensor: torch.Tensor | None) -> Node:
-    assert tensor is not None
+def _store(module: GraphModule, before: Node, like: Any, tensor: torch.Tensor) -> Node:
     return add_tensor(module, f"{like.target}_turned", tensor.detach().contiguous(), before)
 
 

@@ -12,9 +12,10 @@ from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.tensors import drop_unused
 from fxcompress.targets.onnx.attention import spell_out_attention
 from fxcompress.targets.onnx.groups import spell_out_groups
-from fxcompress.targets.onnx.layers import rewrite_layers, write_zero_points
+from fxcompress.targets.onnx.layers import rewrite_layers
 from fxcompress.targets.onnx.lookups import look_up_integers
 from fxcompress.targets.onnx.tokens import rewrite_tokens
+from fxcompress.targets.zero_points import write_zero_points
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Rewritten:
 
     Attributes:
         module: gives what the original gives.
-        narrow: names of stored tensors whose integers fit into 4 bits.
+        narrow: names of stored weights whose integers fit into 4 bits.
     """
 
     module: CapturedModule
@@ -44,7 +45,7 @@ def rewritten(module: CapturedModule, dynamic: str) -> Rewritten:
     look_up_integers(made.module)
     made.narrow.update(rewrite_layers(made.module))
     rewrite_tokens(made.module, dynamic)
-    write_zero_points(made.module, made.narrow)
+    write_zero_points(made.module)
     spell_out_groups(made.module)
     spell_out_attention(made.module)
     made.module.graph.eliminate_dead_code()

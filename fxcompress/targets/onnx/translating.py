@@ -114,14 +114,28 @@ def output_names(module: CapturedModule) -> list[str]:
 
 
 def _narrow(model: Any, names: set[str]) -> None:
-    """Store the named tensors, whose integers fit, in 4 bits."""
-    ir = importlib.import_module("onnx_ir")
-    numbers = importlib.import_module("ml_dtypes")
-    for name in names & set(model.graph.initializers):
-        value = model.graph.initializers[name]
+    """Store the named integers, which fit, in 4 bits, and the zero points that belong to them."""
+    for node in model.graph:
+        if node.op_type != "DequantizeLinear" or node.inputs[0].name not in names:
+            continue
+        for place in (0, 2):
+            given = node.inputs[place] if place < len(node.inputs) else None
+            if given is not None:
+                node.replace_input_with(place, _in_4_bits(model.graph, given))
+
+
+def _in_4_bits(graph: Any, value: Any) -> Any:
+    """Return an initializer of `graph` with the integers of `value` in 4 bits."""
+    ir, numbers = importlib.import_module("onnx_ir"), importlib.import_module("ml_dtypes")
+    name = f"{value.name}_4bit"
+    if name not in graph.initializers:
         array = value.const_value.numpy().astype(numbers.int4)
-        value.const_value = ir.Tensor(array, dtype=ir.DataType.INT4, name=name)
-        value.dtype = ir.DataType.INT4
+        tensor = ir.Tensor(array, dtype=ir.DataType.INT4, name=name)
+        made = ir.Value(name=name, const_value=tensor, shape=value.shape, type=ir.TensorType(ir.DataType.INT4))
+        graph.register_initializer(made)
+    if value.name in graph.initializers and len(value.uses()) == 1:
+        del graph.initializers[value.name]
+    return graph.initializers[name]
 
 
 @contextmanager

@@ -72,13 +72,29 @@ def _turned(module: GraphModule, weight: Node, narrow: set[str]) -> Node | None:
     ):
         return None
     source = _store(module, weight, integers, stored.t())
-    made = inserter.call(weight.target, source, *weight.args[1:], **weight.kwargs)
     if is_call(weight, ops.dequantize_per_tensor.default):
-        return made
-    set_argument(made, "axis", 1)
+        made = _for_each_output(module, inserter, weight, source)
+    else:
+        made = inserter.call(weight.target, source, *weight.args[1:], **weight.kwargs)
+        set_argument(made, "axis", 1)
     if _fits(weight):
         narrow.add(str(source.target))
     return made
+
+
+def _for_each_output(module: GraphModule, inserter: Inserter, weight: Node, source: Node) -> Node:
+    """Return a node that dequantizes `source` by the one scale of `weight`, written once for each output.
+
+    ONNX Runtime fuses those, and fails at some with one scale.
+    """
+    outputs, zero = tensor_of(module, source).shape[1], argument(weight, "zero_point")  # type: ignore[union-attr]
+    path = argument(weight, "input").target
+    scales = add_tensor(module, f"{path}_scale", torch.full((outputs,), float(argument(weight, "scale"))), weight)
+    zeros = None
+    if zero:
+        zeros = add_tensor(module, f"{path}_zero", torch.full((outputs,), zero, dtype=torch.int8), weight)
+    target = quantized_decomposed().dequantize_per_channel.default
+    return inserter.call(target, source, scales, zeros, 1, *weight.args[3:], **weight.kwargs)
 
 
 def _turned_groups(module: GraphModule, inserter: Inserter, weight: Node, narrow: set[str]) -> Node | None:

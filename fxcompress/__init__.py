@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from fxcompress.comparison import diff as diff
     from fxcompress.compiler import Result as Result
     from fxcompress.compiler import compress as compress
-    from fxcompress.contract import Pass as Pass
     from fxcompress.contract import Emitted as Emitted
+    from fxcompress.contract import Pass as Pass
     from fxcompress.contract import PassContext as PassContext
     from fxcompress.contract import Target as Target
     from fxcompress.contract import TrainingData as TrainingData

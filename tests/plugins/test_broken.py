@@ -67,7 +67,7 @@ def test_the_first_broken_one_ends_the_run(outcomes):
 
 
 def test_where_nothing_is_autoloaded_nothing_breaks(outcomes):
-    assert outcomes["not autoloaded"].names == ["passes"]
+    assert outcomes["not autoloaded"].names == ["passes", "targets"]
     assert outcomes["asked for"].err == f"error: {ERRORS['broken']}"
     assert outcomes["module"].err == (
         "error: plugin 'broken_mod' is no installed plugin, and as a module it does not import: "

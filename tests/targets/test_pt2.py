@@ -22,52 +22,53 @@ PIPELINES = [
 ]
 LOADING = """
 import sys, torch, fxcompress.kernels
-inputs = torch.load(sys.argv[2])
-if sys.argv[3] == "compiled":
-    module = torch._inductor.aoti_load_package(sys.argv[1])
-else:
-    module = torch.export.load(sys.argv[1]).module()
-with torch.no_grad():
-    torch.save([module(*one) for one in inputs], sys.argv[2])
+how, given, *paths = sys.argv[1:]
+inputs, made = torch.load(given), []
+for path in paths:
+    if how == "compiled":
+        module = torch._inductor.aoti_load_package(path)
+    else:
+        module = torch.export.load(path).module()
+    with torch.no_grad():
+        made.append([module(*one) for one in inputs])
+torch.save(made, given)
 """
 
 
-def elsewhere(path, inputs, how="plain"):
-    """What the file gives in a process of its own."""
-    passed = path.with_suffix(".pt")
+def elsewhere(paths, inputs, how):
+    """What the files give in a process of its own."""
+    passed = paths[0].with_name("passed.pt")
     torch.save(inputs, passed)
-    done = subprocess.run(
-        [sys.executable, "-c", LOADING, path, passed, how], capture_output=True, text=True, check=False
-    )
+    command = [sys.executable, "-c", LOADING, how, passed, *paths]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     return torch.load(passed)
 
 
-def compare(result, found, inputs, tolerance):
-    for one, got in zip(inputs, found, strict=True):
-        with torch.no_grad():
-            want = result.module(*one)
-        assert list(got) == list(want)
-        for name in want:
-            assert torch.allclose(got[name], want[name], atol=tolerance), name
+def check(pipelines, folder, target, how, tolerance):
+    inputs, results, paths = [batch(4), batch(7, 6)], [], []
+    for place, pipeline in enumerate(pipelines):
+        results.append(compressed(pipeline))
+        paths.append(folder / f"m{place}.pt2")
+        results[-1].save(paths[-1], target)
+    assert sorted(folder.iterdir()) == paths
+    for pipeline, result, found in zip(pipelines, results, elsewhere(paths, inputs, how), strict=True):
+        for one, got in zip(inputs, found, strict=True):
+            with torch.no_grad():
+                want = result.module(*one)
+            assert list(got) == list(want)
+            for name in want:
+                assert torch.allclose(got[name], want[name], atol=tolerance), (pipeline, name)
 
 
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_loads_where_the_operators_are(pipeline, tmp_path):
-    result, inputs = compressed(pipeline), [batch(4), batch(7, 6)]
-    result.save(tmp_path / "m.pt2")
-    assert [one.name for one in tmp_path.iterdir()] == ["m.pt2"]
-    compare(result, elsewhere(tmp_path / "m.pt2", inputs), inputs, 1e-6)
+def test_files_load_where_the_operators_are(tmp_path):
+    check(PIPELINES, tmp_path, None, "plain", 1e-6)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("pipeline", PIPELINES)
-def test_compiles_with_aotinductor(pipeline, tmp_path):
-    result, inputs = compressed(pipeline), [batch(4), batch(7, 6)]
-    result.save(tmp_path / "m.pt2", "pt2{compiled=true}")
-    found = elsewhere(tmp_path / "m.pt2", inputs, "compiled")
+def test_files_compile_with_aotinductor(tmp_path):
     # Where floats differ in the last bit, some are rounded to the next step.
-    compare(result, found, inputs, 0.05)
+    check(PIPELINES, tmp_path, "pt2{compiled=true}", "compiled", 0.05)
 
 
 def test_what_does_not_compile_is_said_and_nothing_written(tmp_path, monkeypatch):

@@ -16,9 +16,9 @@ from fxcompress.targets.onnx.translating import OLDEST_OPSET, translated
 class Onnx(Target):
     """A file for ONNX Runtime, OpenVINO and others, with QuantizeLinear and DequantizeLinear around quantized layers.
 
-    Needs `pip install 'fxcompress[onnx]'`. Export before `lower`: runtimes fuse the quantized layers themselves. An open
-    batch size stays open. Weights of 4 bits or less are stored in 4 bits. Where a convolution, or a linear of rows, has
-    a static input, its bias is an int32 in steps of input scale times weight scale.
+    Needs `pip install 'fxcompress[onnx]'`. Export before `lower`: runtimes fuse the quantized layers themselves. An
+    open batch size stays open. Weights of 4 bits or less are stored in 4 bits. Where a convolution, or a linear of
+    rows, has a static input, its bias is an int32 in steps of input scale times weight scale.
 
     ONNX has one range for a whole tensor where ranges are found as the model runs. With `dynamic=token` the ranges of
     tokens (`w8a8`) are written out in arithmetic: the results are those of the graph. `dynamic=tensor` takes ONNX's

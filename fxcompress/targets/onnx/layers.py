@@ -59,11 +59,12 @@ def _turned(module: GraphModule, weight: Node, narrow: set[str]) -> Node | None:
     ops = quantized_decomposed()
     if not isinstance(weight, Node) or weight.meta["val"].dtype != torch.float32 or weight.op != "call_function":
         return None
-    integers = weight.args[0]
+    integers: Any = weight.args[0]
     stored = tensor_of(module, integers)
     # What somebody else reads too would be stored twice.
     if stored is None or stored.dim() != 2 or len(integers.users) > 1:
         return None
+    kwargs: dict[str, Any] = dict(weight.kwargs)
     inserter = Inserter(module, weight)
     if is_call(weight, ops.dequantize_per_channel_group.default):
         return _turned_groups(module, inserter, weight, narrow)
@@ -75,7 +76,7 @@ def _turned(module: GraphModule, weight: Node, narrow: set[str]) -> Node | None:
     if is_call(weight, ops.dequantize_per_tensor.default):
         made = _for_each_output(module, inserter, weight, source)
     else:
-        made = inserter.call(weight.target, source, *weight.args[1:], **weight.kwargs)
+        made = inserter.call(weight.target, source, *weight.args[1:], **kwargs)
         set_argument(made, "axis", 1)
     if _fits(weight):
         narrow.add(str(source.target))
@@ -94,7 +95,8 @@ def _for_each_output(module: GraphModule, inserter: Inserter, weight: Node, sour
     if zero:
         zeros = add_tensor(module, f"{path}_zero", torch.full((outputs,), zero, dtype=torch.int8), weight)
     target = quantized_decomposed().dequantize_per_channel.default
-    return inserter.call(target, source, scales, zeros, 1, *weight.args[3:], **weight.kwargs)
+    kwargs: dict[str, Any] = dict(weight.kwargs)
+    return inserter.call(target, source, scales, zeros, 1, *weight.args[3:], **kwargs)
 
 
 def _turned_groups(module: GraphModule, inserter: Inserter, weight: Node, narrow: set[str]) -> Node | None:

@@ -30,8 +30,10 @@ def _rows(inserter: Inserter, node: Node) -> Node | None:
     """Return a node that gives the rows which `node` looks up, None where its table is not quantized so."""
     ops, table, indices = quantized_decomposed(), argument(node, "weight"), argument(node, "indices")
     if is_call(table, ops.dequantize_per_tensor.default):
-        integers = inserter.call(aten.embedding.default, table.args[0], indices)
-        return inserter.call(table.target, integers, *table.args[1:], **table.kwargs)
+        # Not a dequantize node: ONNX Runtime 1.32 fails at one that only a transposition reads.
+        floats = _floats(inserter, table.args[0], indices)
+        centred = inserter.call(aten.sub.Tensor, floats, argument(table, "zero_point"))
+        return inserter.call(aten.mul.Tensor, centred, argument(table, "scale"))
     if not is_call(table, ops.dequantize_per_channel.default) or argument(table, "axis") != 0:
         return None
     floats = _floats(inserter, argument(table, "input"), indices)
@@ -42,9 +44,7 @@ def _rows(inserter: Inserter, node: Node) -> Node | None:
 
 
 def _floats(inserter: Inserter, table: Any, indices: Any) -> Node:
-    return inserter.call(
-        aten.to.dtype, inserter.call(aten.embedding.default, table, indices), torch.float32
-    )
+    return inserter.call(aten.to.dtype, inserter.call(aten.embedding.default, table, indices), torch.float32)
 
 
 def _each(inserter: Inserter, numbers: Any, indices: Any) -> Node:

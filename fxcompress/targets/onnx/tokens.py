@@ -23,9 +23,9 @@ _BYTES = (0, 255, torch.uint8)
 def rewrite_tokens(module: GraphModule, dynamic: str) -> int:
     """Rewrite every activation that is quantized token by token; return how many.
 
-    With `token`, a token x becomes bytes by x / scale + zero. The product of these bytes and the weight, less zero times
-    the sums of the weight's columns, times scale, is what the graph gives. Bytes stand behind a quantize node of scale 1
-    and a dequantize node, by which runtimes see that the product is one of integers.
+    With `token`, a token x becomes bytes by x / scale + zero. The product of these bytes and the weight, less zero
+    times the sums of the weight's columns, times scale, is what the graph gives. Bytes stand behind a quantize node of
+    scale 1 and a dequantize node, by which runtimes see that the product is one of integers.
 
     With `tensor`, all tokens have one range.
 
@@ -112,8 +112,8 @@ def _by_tensor(module: GraphModule, node: Node, source: Node, products: dict[Nod
         scales = after.call(aten.mul.Tensor, argument(weight, "scales"), scale)
         _replace(module, user, after.call(aten.mul.Tensor, wide, scales))
     if node.users:
-        wide = [inserter.call(aten.to.dtype, one, torch.float32) for one in (values, zero)]
-        centred = inserter.call(aten.sub.Tensor, *wide)
+        floats = [inserter.call(aten.to.dtype, one, torch.float32) for one in (values, zero)]
+        centred = inserter.call(aten.sub.Tensor, *floats)
         node.replace_all_uses_with(inserter.call(aten.mul.Tensor, centred, scale))
 
 

@@ -13,7 +13,7 @@ from fxcompress.errors import PipelineError
 from fxcompress.graph.module import CapturedModule
 
 if TYPE_CHECKING:
-    from fxcompress.pruning.removing.rewrite import Plan
+    from fxcompress.pruning.removing.places import Plan
 
 _SUFFIX = re.compile(r"\.[a-z0-9_]+")
 

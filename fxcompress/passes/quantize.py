@@ -11,12 +11,12 @@ from torch.fx import GraphModule
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
 from fxcompress.graph.nodes import writes
-from fxcompress.quantizing.activations import activations_of, add_shortcuts, insert_activations, measure
+from fxcompress.quantizing.activations import activations_of, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.rounding import floats_of, round_weight
-from fxcompress.quantizing.sums import round_sums
+from fxcompress.quantizing.sums import round_shortcuts, round_sums
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight, selected_weights
 
@@ -81,7 +81,7 @@ class Quantize(Pass):
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
-        add_shortcuts(activations)
+        round_shortcuts(activations)
         if self.sums:
             round_sums(module, activations, context)
         static = any(one.kind == "tensor" for one in activations)

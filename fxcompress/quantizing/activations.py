@@ -117,26 +117,6 @@ def _second(reader: Node) -> str:
     return next(pair[1] for packet, pair in _PRODUCTS.items() if is_call(reader, packet))
 
 
-def add_shortcuts(activations: list[Activation]) -> None:
-    """Let residual additions read static activations of convolutions rounded as well: one less pass over floats.
-
-    What runs around other layers, as in transformers, carries on from block to block and stays in floats.
-    """
-    for one in activations:
-        layers = [reader for reader, _ in one.readers]
-        if one.kind != "tensor" or not all(is_call(layer, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS) for layer in layers):
-            continue
-        for user in one.value.users:
-            if is_call(user, aten.add.Tensor) and _same_shapes(user):
-                one.readers += [(user, name) for name in ("self", "other") if argument(user, name) is one.value]
-
-
-def _same_shapes(addition: Node) -> bool:
-    """Whether both operands of an addition are tensors of one shape."""
-    shapes = [list(one.meta["val"].shape) if isinstance(one, Node) else None for one in addition.args[:2]]
-    return shapes[0] == shapes[1]
-
-
 def measure(
     module: GraphModule, activations: list[Activation], batches: Iterable[Inputs], make: Callable[[Node], Observer]
 ) -> None:

@@ -27,6 +27,7 @@ CANDIDATES = {
     "dynamic": kernels.linear.DYNAMIC,
     "static": kernels.linear.STATIC,
     "weight-only": kernels.linear.WEIGHT_ONLY,
+    "groups": kernels.linear.GROUPS,
 }
 
 
@@ -38,6 +39,7 @@ class Shape:
     rows: int
     features: int
     outputs: int
+    group: int = 0
 
 
 @dataclass(frozen=True)
@@ -117,17 +119,27 @@ class _Sample:
         self.scales = torch.full((shape.outputs,), 0.01)
         self.bias = torch.zeros(shape.outputs)
         self.integers = ops.quantize_u8(self.values, 0.03, 128)
+        self.group = shape.group
+        if self.group:
+            self.weight = self.weight.clamp(-7, 7)
+            self.scales = torch.full((shape.outputs, shape.features // self.group), 0.01)
         self.layers = ([self.weight], [self.scales], [self.bias])
 
     def call(self, backend: str) -> object:
         if self.kind == "static":
             return ops.linear_static(self.integers, 0.03, 128, *self.layers, "none", None, 0, backend)
+        if self.kind == "groups":
+            return ops.linear_groups(self.values, self.weight, self.scales, None, self.group, self.bias, backend)
         called = ops.linear_dynamic if self.kind == "dynamic" else ops.linear_weight_only
         return called(self.values, *self.layers, backend)
 
     def pattern(self) -> object:
         """Calculate what the nodes of the pattern do."""
         decomposed, values = quantized_decomposed(), self.values
+        if self.kind == "groups":
+            # As it would be left: with floats that are made once.
+            held = ops.held_groups(self.weight, self.scales, None, self.group)
+            return torch.nn.functional.linear(values, held, self.bias)
         if self.kind == "static":
             values = decomposed.dequantize_per_tensor(self.integers, 0.03, 128, 0, 255, torch.uint8)
         elif self.kind == "dynamic":

@@ -81,7 +81,7 @@ def call_for(claims: Sequence[Claim], backend: str) -> tuple[Any, tuple[Any, ...
     if claim.kind == "groups":
         weight = claim.weight
         return ops.linear_groups.default, (
-            claim.given, weight.integers, weight.scales, weight.zeros, weight.group, claim.bias,
+            claim.given, weight.integers, weight.scales, weight.zeros, weight.group, claim.bias, backend,
         )  # fmt: skip
     return _static_call(claim, layers, backend)
 

@@ -154,7 +154,7 @@ def shape_of(batch: Sequence[Claim]) -> Shape:
     rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
     features = batch[0].weight.integers.meta["val"].shape[1]
     outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
-    return Shape(batch[0].kind, rows, int(features), int(outputs))
+    return Shape(batch[0].kind, rows, int(features), int(outputs), batch[0].weight.group)
 
 
 def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[str, Any]:

@@ -102,21 +102,30 @@ def test_quantize_is_that_of_the_pattern(problem, scale, zero):
     assert torch.equal(ops.quantize_u8(values, scale, zero), want)
 
 
-@pytest.mark.parametrize("zeros", [True, False])
-def test_groups(zeros):
-    torch.manual_seed(0)
-    weight = torch.randint(-8, 8, (5, 64), dtype=torch.int8)
-    scales, offsets = torch.rand(5, 4), torch.randint(-3, 3, (5, 4), dtype=torch.int8) if zeros else None
-    bias, values = torch.randn(5), torch.randn(2, 3, 64)
-    decomposed = quantized_decomposed()
-    floats = decomposed.dequantize_per_channel_group(weight, scales, offsets, -8, 7, torch.int8, 16, torch.float32)
-    result = ops.linear_groups(values, weight, scales, offsets, 16, bias)
-    torch.testing.assert_close(
-        result.double(),
-        torch.nn.functional.linear(values.double(), floats.double(), bias.double()),
-        rtol=1e-5,
-        atol=1e-5,
-    )
+@pytest.mark.parametrize("backend", ["native", "float"])
+@pytest.mark.parametrize("threads", [1, 2])
+@quick
+@given(data=st.data())
+def test_groups(backend, threads, data):
+    """Weights of 4 bits, and of more, in groups that end in the middle of what a kernel takes at a time."""
+    rows, outputs, groups = (data.draw(st.integers(1, top)) for top in (20, 70, 9))
+    group, low, high = data.draw(st.sampled_from([(16, -8, 8), (2, -8, 8), (5, -8, 8), (32, -128, 128)]))
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    weight = torch.randint(low, high, (outputs, groups * group), dtype=torch.int8)
+    scales = torch.rand(outputs, groups)
+    zeros = torch.randint(-8, 8, (outputs, groups), dtype=torch.int8) if data.draw(st.booleans()) else None
+    bias = torch.randn(outputs) if data.draw(st.booleans()) else None
+    values = torch.randn(rows, groups * group)
+    shift = 0 if zeros is None else zeros.repeat_interleave(group, 1).double()
+    floats = (weight.double() - shift) * scales.repeat_interleave(group, 1).double()
+    want = values.double() @ floats.t() + (0 if bias is None else bias.double())
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        result = ops.linear_groups(values, weight, scales, zeros, group, bias, backend)
+    finally:
+        torch.set_num_threads(before)
+    assert float((result - want).abs().max()) <= 1e-5 * float((values.double().abs() @ floats.abs().t()).max() + 1)
 
 
 @each_backend

@@ -12,7 +12,7 @@ from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.native import structures
 from fxcompress.kernels.native.build import kernels
 from fxcompress.kernels.native.structures import NORMS, POSTS, address, strides_of
-from fxcompress.kernels.native.weights import FEATURES_AT_A_TIME, Packed
+from fxcompress.kernels.native.weights import FEATURES_AT_A_TIME, Packed, PackedDigits
 
 
 def serves(features: int) -> bool:
@@ -39,6 +39,22 @@ def linear(
     kernels().fxc_linear(
         ctypes.byref(read), ctypes.c_long(rows), ctypes.byref(weights.structure), ctypes.byref(into),
         torch.get_num_threads(),
+    )  # fmt: skip
+    return made
+
+
+def fits_digits(integers: torch.Tensor, group: int) -> bool:
+    """Whether int8 [outputs, features] can be packed two a byte."""
+    even = group % 2 == 0 and integers.shape[1] % 2 == 0 and integers.numel() > 0
+    return even and int(integers.min()) >= -8 and int(integers.max()) <= 7
+
+
+def group_linear(rows: torch.Tensor, weights: PackedDigits, behind: Behind) -> list[torch.Tensor]:
+    """Return the linear of contiguous float32 [rows, features] with weights of 4 bits, and what stands behind it."""
+    made, into = results(behind, rows.shape[0], weights.outputs)
+    kernels().fxc_group_linear(
+        ctypes.c_void_p(rows.data_ptr()), ctypes.c_long(rows.shape[0]), ctypes.byref(weights.structure),
+        ctypes.byref(into), torch.get_num_threads(),
     )  # fmt: skip
     return made
 

@@ -34,6 +34,15 @@ class Weights(ctypes.Structure):
     )
 
 
+class GroupWeights(ctypes.Structure):
+    """Weights of 4 bits, with scales and shifts for each group of features."""
+
+    _fields_ = (
+        *(("panels", _pointer), ("scales", _pointer), ("shifts", _pointer), ("bias", _pointer)),
+        *(("features", _long), ("outputs", _long), ("group", _long)),
+    )
+
+
 class Behind(ctypes.Structure):
     """What is done with each row behind a product, and where the results go."""
 

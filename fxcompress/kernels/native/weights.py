@@ -48,6 +48,35 @@ class Packed:
         return structures.Weights(*map(address, tensors), self.features, self.outputs)
 
 
+class PackedDigits:
+    """Weights of 4 bits, two of them a byte.
+
+    Attributes:
+        structure: what the kernels read.
+        outputs: how many there are.
+    """
+
+    def __init__(
+        self, integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, group: int,
+        bias: torch.Tensor | None,
+    ) -> None:  # fmt: skip
+        """Pack int8 [outputs, features] within -8..7, features and group even, scales [outputs, features / group]."""
+        self.outputs, features = integers.shape
+        steps = scales.detach().float()
+        # A digit is 8 more than the integer that it stands for.
+        shifts = -steps * (8 if zeros is None else zeros.detach().float() + 8)
+        self.scales, self.shifts = (filled_up(one).t().contiguous() for one in (steps, shifts))
+        self.bias = filled_up(torch.zeros(self.outputs) if bias is None else bias.detach().float())
+        self.panels = torch.empty(len(self.bias) * features // 2, dtype=torch.uint8)
+        plain = integers.detach().contiguous()
+        kernels().fxc_pack_digits(
+            ctypes.c_void_p(plain.data_ptr()), ctypes.c_long(self.outputs), ctypes.c_long(features),
+            ctypes.c_void_p(self.panels.data_ptr()),
+        )  # fmt: skip
+        tensors = (self.panels, self.scales, self.shifts, self.bias)
+        self.structure = structures.GroupWeights(*map(address, tensors), features, self.outputs, group)
+
+
 class PackedKernel:
     """Weights of a 2d convolution, group after group.
 
@@ -87,5 +116,6 @@ def panels_of(integers: torch.Tensor) -> torch.Tensor:
 
 
 def filled_up(numbers: torch.Tensor) -> torch.Tensor:
-    """Return [outputs] with zeros behind, up to a whole vector, in memory of its own."""
-    return functional.pad(numbers.detach(), (0, -numbers.shape[0] % WIDTH)).clone()
+    """Return [outputs, ...] with zeros behind, up to a whole vector of outputs, in memory of its own."""
+    idle = -numbers.shape[0] % WIDTH
+    return functional.pad(numbers.detach(), (*(0, 0) * (numbers.dim() - 1), 0, idle)).clone()

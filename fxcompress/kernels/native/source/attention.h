@@ -69,7 +69,7 @@ inline void attend_rows(const Attention& a, long batch, long head, long begin, c
     const int rows = (int)std::min<long>(ROWS, a.rows - begin);
     const long seen = a.causal ? std::min(a.columns, begin + rows) : a.columns;
     const float* query = a.query + batch * a.queries.batch + head * a.queries.head + begin * a.queries.row;
-    floats_product(rows, rounded_up(seen, WIDTH), {query, a.queries.row, keys, wide, a.features, scores, wide});
+    floats_product(rows, rounded_up(seen, WIDTH), {query, a.queries.row, keys, wide, a.features, scores, wide, false});
     float sums[ROWS];
     for (int r = 0; r < rows; r++) {
         long count = a.causal ? std::min(a.columns, begin + r + 1) : a.columns;
@@ -78,7 +78,7 @@ inline void attend_rows(const Attention& a, long batch, long head, long begin, c
         sums[r] = exponentials(row, count);
         memset(row + count, 0, (wide - count) * sizeof(float));
     }
-    floats_product(rows, deep, {scores, wide, values, deep, seen, result, deep});
+    floats_product(rows, deep, {scores, wide, values, deep, seen, result, deep, false});
     for (int r = 0; r < rows; r++) {
         float* out = a.out + batch * a.outs.batch + head * a.outs.head + (begin + r) * a.outs.row;
         float inverse = 1.0f / sums[r];

@@ -1,6 +1,7 @@
 // What Python calls. Tensors come as pointers to contiguous memory, shapes as numbers.
 #include "attention.h"
 #include "convolution.h"
+#include "groups.h"
 #include "linear.h"
 #include "pooling.h"
 
@@ -10,6 +11,14 @@ using namespace fxc;
 extern "C" {
 
 void fxc_pack(const int8_t* weight, long outputs, long features, int8_t* panels) { pack(weight, outputs, features, panels); }
+
+void fxc_pack_digits(const int8_t* weight, long outputs, long features, uint8_t* panels) {
+    pack_digits(weight, outputs, features, panels);
+}
+
+void fxc_group_linear(const float* input, long rows, const GroupWeights* weights, const Behind* behind, int threads) {
+    group_linear(input, rows, *weights, *behind, threads);
+}
 
 // Rows of floats, with all that may stand behind a product.
 void fxc_rows(const float* input, long rows, long count, const Behind* behind, int threads) {

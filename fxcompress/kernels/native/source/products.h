@@ -85,11 +85,12 @@ template <int M, int V> void bytes_tile(const Tokens& tokens, const Weights& wei
     }
 }
 
-// M rows of `left` (a row every `left_stride` floats) times V vectors of columns of `right`.
+// M rows of `left` (a row every `left_stride` floats) times V vectors of columns of `right`, added to what is there.
 template <int M, int V>
-void floats_tile(const float* left, long left_stride, const float* right, long right_stride, long inner, float* out, long stride) {
+void floats_tile(const float* left, long left_stride, const float* right, long right_stride, long inner, float* out, long stride, bool added) {
     __m512 sums[M][V];
-    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) sums[r][v] = _mm512_setzero_ps();
+    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++)
+        sums[r][v] = added ? _mm512_loadu_ps(out + r * stride + v * WIDTH) : _mm512_setzero_ps();
     for (long i = 0; i < inner; i++) {
         __m512 these[V];
         UNROLL for (int v = 0; v < V; v++) these[v] = _mm512_loadu_ps(right + i * right_stride + v * WIDTH);
@@ -136,8 +137,9 @@ struct FloatsTile {
     long right_stride, inner;
     float* out;
     long stride;
+    bool added;
     template <int M, int V> void run_tile() const {
-        floats_tile<M, V>(left, left_stride, right, right_stride, inner, out, stride);
+        floats_tile<M, V>(left, left_stride, right, right_stride, inner, out, stride, added);
     }
 };
 

@@ -51,13 +51,13 @@ def calibrate(
 
     for index, batch in enumerate(batches):
         try:
-            observe(module, _checked(module, batch), look)
+            observe(module, checked(module, batch), look)
         except InputError as error:
             raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
     return observers
 
 
-def _checked(module: GraphModule, batch: Inputs) -> Inputs:
+def checked(module: GraphModule, batch: Inputs) -> Inputs:
     """Return `batch` in the form of call of `module`."""
     for tensor in batch.tensors():
         if tensor.numel() == 0:

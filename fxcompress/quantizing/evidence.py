@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 
 import torch
 from torch.fx import Node
 
 from fxcompress.calibration.gram import Gram
 from fxcompress.calibration.lockstep import Lockstep
+from fxcompress.calibration.run import numbered
 from fxcompress.contract import PassContext
 from fxcompress.errors import InputError
 from fxcompress.graph.nodes import argument, is_call
@@ -64,11 +66,18 @@ class Evidence:
             places = places_of(layer, one, kernel)
             chosen = chosen_places(layer, places, count, generator)
             old = None if other is None else rows_at(layer, places_of(layer, other, kernel), chosen)
-            try:
+            with numbered(index), of_input(node):
                 gram.update(rows_at(layer, places, chosen), old)
-            except InputError as error:
-                raise InputError(f"calibration batch {index}: the input of %{node.name}: {error.message}") from error
         return gram
+
+
+@contextmanager
+def of_input(node: Node) -> Iterator[None]:
+    """Let an InputError from within name the layer."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"the input of %{node.name}: {error.message}", hint=error.hint) from error
 
 
 def geometry_of(layer: Layer) -> Geometry:

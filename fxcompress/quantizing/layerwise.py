@@ -10,18 +10,19 @@ from typing import Literal
 import torch
 from torch.fx import GraphModule
 
-from fxcompress.analysis.observe import buffers_restored, flat_inputs
+from fxcompress.analysis.observe import buffers_restored
 from fxcompress.calibration.gram import Gram
 from fxcompress.calibration.lockstep import Lockstep
-from fxcompress.calibration.run import checked
+from fxcompress.calibration.run import values_of
 from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.graph.tensors import Sources, attribute
 from fxcompress.quantizing.descent import descend
 from fxcompress.quantizing.evidence import Evidence
 from fxcompress.quantizing.gptq import damped, gptq
-from fxcompress.quantizing.grid import Grid, grid_of
-from fxcompress.quantizing.rounding import Rounded
+from fxcompress.quantizing.grid import grid_of
+from fxcompress.quantizing.no_worse import no_worse
+from fxcompress.quantizing.rounding import Rounded, floats_of
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing
 from fxcompress.weights import Weight
@@ -91,7 +92,7 @@ def round_by_data(
     if not tasks:
         return {}
     ours = copy.deepcopy(module)
-    values = [flat_inputs(module, checked(module, batch)) for batch in batches]
+    values = values_of(module, batches)
     beside = Lockstep(module, values, [task.layer.source for task in tasks.values()]) if learned(settings) else None
     rows = Evidence([task.layer for task in tasks.values()], Lockstep(ours, values), beside, settings.samples, context)
     found: dict[str, Rounded] = {}
@@ -100,10 +101,8 @@ def round_by_data(
             if node.name in tasks:
                 task, gram = tasks[node.name], rows.of(node)
                 if gram.count:
-                    grid, integers = rounded(task, gram, settings)
-                    found[task.weight.path] = grid.rounded(integers, task.weight, task.layer)
-                    stored = attribute(ours, task.weight.path)
-                    stored.copy_(task.layer.stored(grid.floats(integers).mT, stored))
+                    found[task.weight.path] = made = rounded(task, gram, settings)
+                    attribute(ours, task.weight.path).copy_(floats_of(task.weight, made, task.scheme))
             rows.ours.step(node)
     unseen = [task.weight.path for task in tasks.values() if task.weight.path not in found]
     if unseen:
@@ -115,8 +114,8 @@ def learned(settings: ByData) -> bool:
     return settings.how == "learned"
 
 
-def rounded(task: Task, gram: Gram, settings: ByData) -> tuple[Grid, torch.Tensor]:
-    """Return the grid of a weight and its integers, as floats [groups, outputs, width]."""
+def rounded(task: Task, gram: Gram, settings: ByData) -> Rounded:
+    """Return the integers of a weight whose layer is given what `gram` has seen."""
     assert gram.products is not None
     matrix = task.layer.matrix(task.weight.tensor).mT
     if gram.crossed is not None:
@@ -124,7 +123,9 @@ def rounded(task: Task, gram: Gram, settings: ByData) -> tuple[Grid, torch.Tenso
     grid = grid_of(task.weight, task.layer, matrix, task.scheme, gram.products.diagonal(dim1=1, dim2=2))
     moments = damped(gram.products, settings.damping)
     integers = gptq(matrix, moments, grid)
-    return grid, descend(matrix, moments, grid, integers) if learned(settings) else integers
+    if learned(settings):
+        integers = descend(matrix, moments, grid, integers)
+    return no_worse(task.weight, task.layer, task.scheme, gram, grid.rounded(integers, task.weight, task.layer))
 
 
 def fitted(matrix: torch.Tensor, products: torch.Tensor, crossed: torch.Tensor) -> torch.Tensor:

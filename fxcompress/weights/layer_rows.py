@@ -143,7 +143,8 @@ def chosen_places(
 
 def rows_at(layer: Layer, places: torch.Tensor, chosen: tuple[torch.Tensor, ...]) -> torch.Tensor:
     """Return the chosen rows of `places_of`: [groups, rows, width]."""
-    return places[chosen].reshape(len(chosen[0]), layer.groups, -1).transpose(0, 1)
+    width = places.shape[layer.channel_axis :].numel() // layer.groups
+    return places[chosen].reshape(len(chosen[0]), layer.groups, width).transpose(0, 1)
 
 
 def sample(total: int, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -17,6 +17,7 @@ from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
+from fxcompress.passes.smooth import Smooth
 from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportance
 
 
@@ -34,6 +35,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Prune,
         Quantize,
         Reconstruct,
+        Smooth,
     ):
         register(cls)
 

@@ -30,7 +30,7 @@ class Layer:
     @property
     def source(self) -> Node:
         """The node that gives the layer's input."""
-        found = argument(self.node, "mat1" if is_call(self.node, aten.addmm) else "input")
+        found = argument(self.node, input_name(self.node))
         assert isinstance(found, Node)
         return found
 
@@ -71,6 +71,10 @@ class Layer:
     def stored(self, matrix: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
         """Return a matrix as `matrix` gave it in the shape and dtype of the weight `like`."""
         return (matrix[0] if is_call(self.node, aten.addmm) else matrix.mT).reshape(like.shape).to(like.dtype)
+
+
+def input_name(node: Node) -> str:
+    return "mat1" if is_call(node, aten.addmm) else "input"
 
 
 def bias_name(node: Node) -> str:

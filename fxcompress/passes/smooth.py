@@ -15,7 +15,6 @@ from fxcompress.quantizing.scaling.folding import fold
 from fxcompress.quantizing.scaling.sites import Site
 from fxcompress.quantizing.scaling.smoothing import aware_scales, largest_inputs, moments, smoothing_scales
 from fxcompress.schemes import scheme_named
-from fxcompress.text import listing
 
 
 @dataclass(frozen=True)
@@ -75,6 +74,4 @@ def tell(context: PassContext, chosen: Chosen) -> None:
         sites = [site for site in chosen.sites if site.folds == folds]
         context.details[name] = {site.start.name: [layer.path for layer in site.layers] for site in sites}
         context.record(**{name: len(sites)})
-    for why in dict.fromkeys(chosen.left.values()):
-        names = [path for path, reason in chosen.left.items() if reason == why]
-        context.note(f"{listing(names)}: no scales fold, {why}")
+    chosen.name_others(context)

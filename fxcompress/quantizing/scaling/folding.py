@@ -61,9 +61,3 @@ def largest_weights(module: GraphModule, layer: Layer) -> torch.Tensor:
 
 def _kernel(layer: Layer, weight: torch.Tensor) -> int:
     return weight.shape[2:].numel() if layer.input_dim else 1
-
-
-def largest_rows(module: GraphModule, site: Site) -> torch.Tensor:
-    """Return float64 [channels]: the largest magnitude of the weights, biases left out, that give a channel."""
-    path, axis = site.divided[0]
-    return attribute(module, path).detach().double().movedim(axis, 0).flatten(1).abs().amax(1)

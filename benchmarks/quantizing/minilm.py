@@ -17,9 +17,9 @@ import torch
 from scipy.stats import pearsonr, spearmanr
 from torch import nn
 from torch.export import Dim, ExportedProgram
+from zoo_models import import_torchvision
 
 from quantizing.subject import Model, Subject
-from zoo_models import import_torchvision
 
 LENGTH, BATCH = 128, 16
 

@@ -36,9 +36,7 @@ class Equalize(Pass):
         nodes = set(context.select(module, self.targets, self.ignore))
         chosen = chosen_sites(module, nodes, insert=False, between_layers=True)
         context.details["rounds"] = equalize(module, chosen.sites) if chosen.sites else 0
-        context.details["equalized"] = {
-            site.start.name: [layer.path for layer in site.layers] for site in chosen.sites
-        }
+        context.details["equalized"] = {site.start.name: [layer.path for layer in site.layers] for site in chosen.sites}
         context.record(equalized=len(chosen.sites))
         chosen.name_others(context)
         return module

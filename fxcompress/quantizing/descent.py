@@ -1,8 +1,8 @@
 """Coordinate descent: each weight in turn takes the integer that is best while all others stay as they are.
 
-The squared error of a layer's outputs never grows by it, whatever it begins with. Behdin et al., QuantEase: Optimization-
-based Quantization for Language Models, 2023. It minimises the same form as AdaRound (Nagel et al., 2020), whose weights
-may only go up or down by one, and needs no gradients.
+The squared error of a layer's outputs never grows by it, whatever it begins with. Behdin et al., QuantEase:
+Optimization-based Quantization for Language Models, 2023. It minimises the same form as AdaRound (Nagel et al., 2020),
+whose weights may only go up or down by one, and needs no gradients.
 """
 
 from __future__ import annotations

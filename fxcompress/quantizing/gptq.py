@@ -53,7 +53,8 @@ def permuted(moments: torch.Tensor, order: torch.Tensor) -> torch.Tensor:
 def inverse_factor(moments: torch.Tensor) -> torch.Tensor:
     """Return the upper factor U of the inverse: `moments.inverse() == U' U`."""
     inverse = torch.cholesky_inverse(torch.linalg.cholesky(moments))
-    return torch.linalg.cholesky(inverse, upper=True)
+    factor: torch.Tensor = torch.linalg.cholesky(inverse, upper=True)
+    return factor
 
 
 def _rounded_block(

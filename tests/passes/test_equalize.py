@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 
 import pytest
 import torch
@@ -43,7 +44,7 @@ def test_ranges_are_equal_on_both_sides():
         "head.weight": state["head.weight"].abs().amax(0),
     }
     names = ["first.weight", *columns]
-    for before, behind in zip(names, names[1:], strict=False):
+    for before, behind in itertools.pairwise(names):
         assert torch.allclose(rows[before], columns[behind], rtol=2e-3), behind
 
 

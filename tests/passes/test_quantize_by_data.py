@@ -1,4 +1,4 @@
-"""quantize{rounding=...}: less error on the calibration data than nearest, measured by running the layers themselves."""
+"""quantize{rounding=...}: less error on the calibration data than nearest, measured by running the layers."""
 
 from __future__ import annotations
 
@@ -140,7 +140,7 @@ class Huge(nn.Module):
 
 def test_batches_are_checked():
     model, good = fxc.capture(Huge().eval(), (torch.randn(2, 4),)), torch.randn(2, 4)
-    with pytest.raises(StepFailed, match="calibration batch 1: the inputs .* hold NaN"):
+    with pytest.raises(StepFailed, match=r"calibration batch 1: the inputs .* hold NaN"):
         fxc.compress(model, None, "quantize{rounding=gptq}", calibration=[good, good * float("nan")])
     with pytest.raises(StepFailed, match="calibration batch 1: the input of %linear: values that are not finite"):
         fxc.compress(model, None, "quantize{rounding=gptq}", calibration=[good, torch.full((2, 4), 1e4)])

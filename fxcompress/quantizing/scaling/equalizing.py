@@ -45,4 +45,5 @@ def equal_scales(module: GraphModule, site: Site) -> torch.Tensor:
 def largest_rows(module: GraphModule, site: Site) -> torch.Tensor:
     """Return float64 [channels]: the largest magnitude of the weights that give a channel, biases left out."""
     path, axis = site.divided[0]
-    return attribute(module, path).detach().double().movedim(axis, 0).flatten(1).abs().amax(1)
+    tensor: torch.Tensor = attribute(module, path)
+    return tensor.detach().double().movedim(axis, 0).flatten(1).abs().amax(1)

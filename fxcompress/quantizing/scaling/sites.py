@@ -126,7 +126,9 @@ class Finder:
         if not is_call(user, aten.add) or user.args[0] is not given or argument(user, "alpha") != 1:
             return False
         other, behind = user.args[1], axis - given.meta["val"].dim()
-        if not isinstance(other, Node) or not self._own(other, user) or user.meta["val"].shape != given.meta["val"].shape:
+        if not isinstance(other, Node) or user.meta["val"].shape != given.meta["val"].shape:
+            return False
+        if not self._own(other, user):
             return False
         dims = other.meta["val"].dim()
         if dims + behind < 0 or other.meta["val"].shape[behind] != site.size:

@@ -1,4 +1,4 @@
-"""Calls through which a positive scale of a channel passes: f(s x) = s f(x), and where the channels stand behind them."""
+"""Calls that a positive scale of a channel passes, f(s x) = s f(x), and where the channels stand behind them."""
 
 from __future__ import annotations
 

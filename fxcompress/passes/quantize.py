@@ -87,11 +87,15 @@ class Quantize(Pass):
         activations = activations_of(chosen, context)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
-        by_data = self.rounding != "nearest"
-        batches = list(context.calibration()) if static or self.bias_correction or by_data else []
+        needed = static or self.bias_correction or self.rounding != "nearest"
+        batches = list(context.calibration()) if needed else []
         if static:
             measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
-        correction = BiasCorrection(module, [one for one, _ in chosen], batches) if self.bias_correction else None
+        correction = None
+        if self.bias_correction and self.rounding == "learned":
+            context.note("biases stay as they are: rounding=learned fits what layers give, their means too")
+        elif self.bias_correction:
+            correction = BiasCorrection(module, [one for one, _ in chosen], batches)
         rounded: dict[str, Rounded] = {}
         if self.rounding != "nearest":
             rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)

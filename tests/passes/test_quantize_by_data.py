@@ -129,6 +129,14 @@ def test_no_row_reaches_a_layer():
     assert "quantized_decomposed.dequantize_per_channel" in operations(result.module)
 
 
+def test_learned_weights_leave_biases_alone():
+    model, rows = fxc.capture(nn.Linear(4, 2).eval(), (torch.randn(2, 4),)), torch.randn(32, 4)
+    text = "quantize{scheme=w2a16 rounding=learned bias_correction=true}"
+    result = fxc.compress(model, None, text, calibration=[rows])
+    assert torch.equal(result.module.bias, model.module.bias)
+    assert any(note.startswith("biases stay as they are") for note in result.stages[0].notes)
+
+
 class Huge(nn.Module):
     def __init__(self):
         super().__init__()

@@ -21,7 +21,7 @@ from zoo_models import import_torchvision
 
 from quantizing.subject import Model, Subject
 
-LENGTH, BATCH = 128, 16
+LENGTH, SHORT, BATCH = 128, 6, 16
 
 
 def folder_of(package: str, *parts: str) -> Path:
@@ -56,11 +56,17 @@ def tokenizer() -> Any:
 
 
 def minilm(samples: int) -> Subject:
-    """Return the encoder, calibrated on `samples` pieces of news of 128 tokens each, none of them evaluated on."""
-    background = pieces("lee_background.cor")
-    batches = [whole(background[start : start + 8]) for start in range(0, min(samples, len(background) - BATCH), 8)]
+    """Return the encoder, calibrated on `samples` pieces of news, none of which is evaluated on.
+
+    A quarter of the tokens are in pieces of a few words, since some texts that the metrics are taken on are as short.
+    """
+    long, short = pieces("lee_background.cor", LENGTH), pieces("lee_background.cor", SHORT)
+    count = samples // 4 * LENGTH // SHORT
+    order = torch.randperm(len(short), generator=torch.Generator().manual_seed(0))[:count]
+    batches = [*long[: samples - samples // 4].split(8), *short[order].split(8 * LENGTH // SHORT)]
     metrics = {"WordSim353": word_similarity, "Lee": document_similarity}
-    return Subject("MiniLM", exported(), whole(background[-BATCH:]), batches, metrics, lambda states: states)
+    inputs = [whole(batch) for batch in batches]
+    return Subject("MiniLM", exported(), whole(long[-BATCH:]), inputs, metrics, lambda states: states)
 
 
 def exported() -> ExportedProgram:
@@ -72,11 +78,13 @@ def exported() -> ExportedProgram:
         return torch.export.export(Encoder().eval(), (), example, dynamic_shapes=shapes, strict=False)
 
 
-def pieces(name: str) -> torch.Tensor:
-    """Return the text of a corpus as token ids i64[pieces, 128], one document after the other."""
+def pieces(name: str, length: int) -> torch.Tensor:
+    """Return the text of a corpus as token ids i64[pieces, length], each with the marks of a text around it."""
     text = folder_of("gensim", "test", "test_data", name).read_text(encoding="utf-8", errors="replace")
     ids = tokenizer()(text, return_tensors="pt", truncation=False, verbose=False)["input_ids"][0]
-    return ids[: len(ids) // LENGTH * LENGTH].view(-1, LENGTH)  # type: ignore[no-any-return]
+    first, inner, last = ids[:1], ids[1:-1], ids[-1:]
+    rows = inner[: len(inner) // (length - 2) * (length - 2)].view(-1, length - 2)
+    return torch.cat([first.expand(len(rows), 1), rows, last.expand(len(rows), 1)], 1)
 
 
 def whole(ids: torch.Tensor) -> dict[str, torch.Tensor]:

@@ -27,28 +27,26 @@ def aware(scheme: str) -> str:
 
 MINILM = [
     *by_bits("w4a16", "w3a16"),
-    "quantize{scheme=w8a16}",
     "quantize{scheme=w8a8}",
-    *static(),
     f"quantize{{scheme=w8a8-static {NARROW}}}",
-    *(smoothed(alpha) for alpha in (0.5, 0.6, 0.7)),
-    *by_bits("w4a16 granularity=channel", "w2a16"),
-    aware("w4a16"),
+    *(smoothed(alpha) for alpha in (0.5, 0.7)),
+    *static(),
+    "quantize{scheme=w8a16}",
+    *by_bits("w4a16 granularity=channel"),
     aware("w3a16"),
 ]
 MNIST = [
     "quantize{scheme=w8a16}",
     "quantize{scheme=w8a8}",
     *static(),
-    *by_bits("w4a16", "w3a16", "w2a16"),
+    *by_bits("w3a16", "w2a16"),
     "quantize{scheme=w4a16 granularity=tensor}",
     "equalize,quantize{scheme=w4a16 granularity=tensor}",
-    "quantize{scheme=w3a16 bias_correction=true}",
+    "quantize{scheme=w2a16 bias_correction=true}",
 ]
 PITCH = [
     "quantize{scheme=w8a16}",
     *static(),
     *by_bits("w3a16"),
-    "quantize{scheme=w4a16}",
     "quantize{scheme=w3a16 bias_correction=true}",
 ]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import torch
 
-from fxcompress.quantizing.rounding import Rounded, as_stored, parameters_of, rows_of, scale_shape
+from fxcompress.quantizing.rounding import Rounded, as_stored, finite, parameters_of, rows_of, scale_shape
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight
 from fxcompress.weights.layer_rows import Layer
@@ -42,7 +42,9 @@ class Grid:
         return (integers - self.offsets) * self.steps
 
 
-def nearest(values: torch.Tensor, steps: torch.Tensor, offsets: torch.Tensor, low: int, high: int) -> torch.Tensor:
+def nearest(
+    values: torch.Tensor, steps: torch.Tensor, offsets: torch.Tensor | float, low: int, high: int
+) -> torch.Tensor:
     """Return the integers, as floats, that stand for what is next to `values`."""
     return (values / steps).round_().add_(offsets).clamp_(low, high)
 
@@ -68,6 +70,18 @@ def grid_of(weight: Weight, layer: Layer, matrix: torch.Tensor, scheme: Scheme, 
     offsets = torch.zeros_like(scales) if zeros is None else zeros
     stored = None if zeros is None else zeros.reshape(shape)
     return Grid(scales.reshape(shape), stored, spread(scales), spread(offsets), *scheme.range)
+
+
+def closest(weight: Weight, scheme: Scheme) -> Rounded:
+    """Return `weight` rounded to nearest, in the ranges of the least squared error."""
+    rows = rows_of(weight, finite(weight).double(), scheme)
+    scales, zeros = best_parameters(rows, torch.ones_like(rows), scheme)
+    offsets = 0 if zeros is None else zeros.double()[:, None]
+    integers = nearest(rows, scales.double()[:, None], offsets, *scheme.range).to(torch.int8)
+    shape = scale_shape(weight, scheme)
+    return Rounded(
+        as_stored(weight, integers, scheme), scales.reshape(shape), None if zeros is None else zeros.reshape(shape)
+    )
 
 
 def best_parameters(

@@ -20,9 +20,9 @@ from fxcompress.graph.tensors import Sources, attribute
 from fxcompress.quantizing.descent import descend
 from fxcompress.quantizing.evidence import Evidence
 from fxcompress.quantizing.gptq import damped, gptq
-from fxcompress.quantizing.grid import grid_of
+from fxcompress.quantizing.grid import closest, grid_of
 from fxcompress.quantizing.no_worse import no_worse
-from fxcompress.quantizing.rounding import Rounded, floats_of
+from fxcompress.quantizing.rounding import Rounded, finite, floats_of
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing
 from fxcompress.weights import Weight
@@ -61,8 +61,6 @@ def tasks_of(module: GraphModule, chosen: Iterable[tuple[Weight, Scheme]], conte
     """Return by their layers' names the weights that can be rounded by data; the others are named in a note."""
     sources, found, left = Sources(module), dict[str, Task](), dict[str, list[str]]()
     for weight, scheme in chosen:
-        if scheme.format == "bf16":
-            continue
         layer = layer_of(module, sources, weight.readers[0]) if len(weight.readers) == 1 else "the weight is shared"
         if isinstance(layer, Layer) and layer.path == weight.path:
             found[layer.node.name] = Task(weight, layer, scheme)
@@ -80,31 +78,41 @@ def round_by_data(
     settings: ByData,
     context: PassContext,
 ) -> dict[str, Rounded]:
-    """Return by their paths the weights that could be rounded by data; `module` is left as it is.
+    """Return the weights that become integers by their paths; `module` is left as it is.
 
     The batches run through a copy of the graph, node by node and all at once. A weight is rounded when its layer is
-    reached, so that its inputs are those that the layers before it, rounded, give.
+    reached, so that its inputs are those that the layers before it, rounded, give. Weights that cannot be rounded by
+    data are rounded to nearest before, in the ranges of least squared error.
 
     Raises:
         InputError: a batch does not fit, or makes values that are not finite.
     """
-    tasks = tasks_of(module, chosen, context)
+    integral = [(weight, scheme) for weight, scheme in chosen if scheme.format != "bf16"]
+    tasks = tasks_of(module, integral, context)
+    by_data = {task.weight.path for task in tasks.values()}
+    found = {weight.path: closest(weight, scheme) for weight, scheme in integral if weight.path not in by_data}
     if not tasks:
-        return {}
+        return found
     ours = copy.deepcopy(module)
     values = values_of(module, batches)
     beside = Lockstep(module, values, [task.layer.source for task in tasks.values()]) if learned(settings) else None
     rows = Evidence([task.layer for task in tasks.values()], Lockstep(ours, values), beside, settings.samples, context)
-    found: dict[str, Rounded] = {}
+    unseen: list[str] = []
     with torch.no_grad(), buffers_restored(ours), buffers_restored(module):
+        for weight, scheme in integral:
+            if weight.path not in by_data:
+                attribute(ours, weight.path).copy_(floats_of(weight, found[weight.path], scheme))
         for node in [node for node in ours.graph.nodes if node.op != "output"]:
             if node.name in tasks:
                 task, gram = tasks[node.name], rows.of(node)
                 if gram.count:
-                    found[task.weight.path] = made = rounded(task, gram, settings)
-                    attribute(ours, task.weight.path).copy_(floats_of(task.weight, made, task.scheme))
+                    found[task.weight.path] = rounded(task, gram, settings)
+                else:
+                    found[task.weight.path] = closest(task.weight, task.scheme)
+                    unseen.append(task.weight.path)
+                made = floats_of(task.weight, found[task.weight.path], task.scheme)
+                attribute(ours, task.weight.path).copy_(made)
             rows.ours.step(node)
-    unseen = [task.weight.path for task in tasks.values() if task.weight.path not in found]
     if unseen:
         context.note(f"{listing(unseen)}: rounded to nearest, no row of the calibration data reaches the layer")
     return found
@@ -117,7 +125,7 @@ def learned(settings: ByData) -> bool:
 def rounded(task: Task, gram: Gram, settings: ByData) -> Rounded:
     """Return the integers of a weight whose layer is given what `gram` has seen."""
     assert gram.products is not None
-    matrix = task.layer.matrix(task.weight.tensor).mT
+    matrix = task.layer.matrix(finite(task.weight)).mT
     if gram.crossed is not None:
         matrix = fitted(matrix, gram.products, gram.crossed)
     grid = grid_of(task.weight, task.layer, matrix, task.scheme, gram.products.diagonal(dim1=1, dim2=2))

@@ -129,6 +129,25 @@ def test_no_row_reaches_a_layer():
     assert "quantized_decomposed.dequantize_per_channel" in operations(result.module)
 
 
+@pytest.mark.parametrize("scheme", ["w3a16", "w3a16 granularity=tensor", "w4a16 granularity=channel"])
+def test_embeddings_have_the_ranges_of_least_error(scheme):
+    torch.manual_seed(9)
+    draft = Draft()
+    table, head = (
+        draft.tensor("table.weight", torch.randn(20, 64) ** 3),
+        draft.tensor("head.weight", torch.randn(4, 64)),
+    )
+    ids = torch.arange(20).view(2, 10)
+    x = draft.call(aten.embedding.default, table, draft.input("ids", ids))
+    module = draft.module(x, draft.call(aten.linear.default, x, head))
+    want = module(ids)[0]
+    errors = [
+        float((fxc.compress(module, (ids,), text, calibration=[ids]).module(ids)[0] - want).detach().norm())
+        for text in (f"quantize{{scheme={scheme} rounding=gptq}}", f"quantize{{scheme={scheme}}}")
+    ]
+    assert errors[0] < errors[1]
+
+
 def test_learned_weights_leave_biases_alone():
     model, rows = fxc.capture(nn.Linear(4, 2).eval(), (torch.randn(2, 4),)), torch.randn(32, 4)
     text = "quantize{scheme=w2a16 rounding=learned bias_correction=true}"

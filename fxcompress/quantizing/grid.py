@@ -13,6 +13,8 @@ from fxcompress.weights.layer_rows import Layer
 
 # Ranges are tried that are shorter by these shares than that of the smallest and the largest weight.
 SHARES = tuple(1 - 0.02 * step for step in range(36))
+# Weights that are tried at a time, few enough for the cache.
+CHUNK = 2**16
 
 
 @dataclass(frozen=True)
@@ -93,15 +95,24 @@ def best_parameters(
         rows: float64 [scales, weights that share one].
         costs: of the same shape, what the square of an error costs.
     """
+    count = max(1, CHUNK // max(1, rows.shape[1]))
+    parts = [_best(*pair, scheme) for pair in zip(rows.split(count), costs.split(count), strict=True)]
+    zeros = [part[1] for part in parts if part[1] is not None]
+    return torch.cat([part[0] for part in parts]), torch.cat(zeros) if zeros else None
+
+
+def _best(rows: torch.Tensor, costs: torch.Tensor, scheme: Scheme) -> tuple[torch.Tensor, torch.Tensor | None]:
     low, high = scheme.range
+    # All that ranges follow from.
+    ends = torch.stack((rows.amin(1), rows.amax(1)), 1)
     best = torch.full(rows.shape[:1], torch.inf, dtype=torch.float64, device=rows.device)
     found: tuple[torch.Tensor, torch.Tensor | None] | None = None
     for share in SHARES:
-        scales, zeros = parameters_of((rows * share).float(), scheme)
+        scales, zeros = parameters_of((ends * share).float(), scheme)
         steps = scales.double()[:, None]
         offsets = torch.zeros_like(steps) if zeros is None else zeros.double()[:, None]
-        errors = (nearest(rows, steps, offsets, low, high) - offsets) * steps - rows
-        cost = (errors.square_() * costs).sum(1)
+        errors = nearest(rows, steps, offsets, low, high).sub_(offsets).mul_(steps).sub_(rows)
+        cost = errors.square_().mul_(costs).sum(1)
         found = (scales, zeros) if found is None else _better(found, (scales, zeros), cost < best)
         best = torch.minimum(best, cost)
     assert found is not None

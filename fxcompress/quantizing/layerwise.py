@@ -97,22 +97,26 @@ def round_by_data(
     values = values_of(module, batches)
     beside = Lockstep(module, values, [task.layer.source for task in tasks.values()]) if learned(settings) else None
     rows = Evidence([task.layer for task in tasks.values()], Lockstep(ours, values), beside, settings.samples, context)
-    unseen: list[str] = []
     with torch.no_grad(), buffers_restored(ours), buffers_restored(module):
         for weight, scheme in integral:
             if weight.path not in by_data:
                 attribute(ours, weight.path).copy_(floats_of(weight, found[weight.path], scheme))
-        for node in [node for node in ours.graph.nodes if node.op != "output"]:
-            if node.name in tasks:
-                task, gram = tasks[node.name], rows.of(node)
-                if gram.count:
-                    found[task.weight.path] = rounded(task, gram, settings)
-                else:
-                    found[task.weight.path] = closest(task.weight, task.scheme)
-                    unseen.append(task.weight.path)
-                made = floats_of(task.weight, found[task.weight.path], task.scheme)
-                attribute(ours, task.weight.path).copy_(made)
-            rows.ours.step(node)
+        return found | round_layers(ours, tasks, rows, settings, context)
+
+
+def round_layers(
+    ours: GraphModule, tasks: dict[str, Task], rows: Evidence, settings: ByData, context: PassContext
+) -> dict[str, Rounded]:
+    """Run `ours`, whose layers get rounded weights when they are reached; return these by their paths."""
+    found, unseen = dict[str, Rounded](), list[str]()
+    for node in [node for node in ours.graph.nodes if node.op != "output"]:
+        if node.name in tasks:
+            task, gram = tasks[node.name], rows.of(node)
+            unseen += [] if gram.count else [task.weight.path]
+            made = rounded(task, gram, settings) if gram.count else closest(task.weight, task.scheme)
+            attribute(ours, task.weight.path).copy_(floats_of(task.weight, made, task.scheme))
+            found[task.weight.path] = made
+        rows.ours.step(node)
     if unseen:
         context.note(f"{listing(unseen)}: rounded to nearest, no row of the calibration data reaches the layer")
     return found

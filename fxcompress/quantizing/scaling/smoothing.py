@@ -25,6 +25,8 @@ from fxcompress.weights.layer_rows import Layer
 
 # Exponents that AWQ tries; at zero all scales are one.
 EXPONENTS = tuple(step / 20 for step in range(20))
+# Channels that are next to nothing would get scales with which a product overflows or vanishes.
+LIMIT = 1e5
 
 
 class Largest:
@@ -64,8 +66,8 @@ def smoothing_scales(
 
 
 def positive(scales: torch.Tensor) -> torch.Tensor:
-    """Return `scales`, with 1 for what is no positive number."""
-    return torch.where(scales.isfinite() & (scales > 0), scales, torch.ones_like(scales))
+    """Return `scales`, with 1 for what is no positive number, and within limits that floats stay exact in."""
+    return torch.where(scales.isfinite() & (scales > 0), scales, torch.ones_like(scales)).clamp(1 / LIMIT, LIMIT)
 
 
 def moments(

@@ -45,7 +45,8 @@ class Quantize(Pass):
     those of the least error that the inputs make of it. Layers come in the order of the graph, each sees what those
     before it, rounded, give. With `rounding=learned` the weights are first fitted, so that the layer gives of these
     inputs what it gave of those of before (Li et al., GPTAQ, 2025), and each integer is tried again at the end, while
-    the others stay (Behdin et al., QuantEase, 2023). Embeddings and weights that several layers share are rounded to nearest.
+    the others stay (Behdin et al., QuantEase, 2023). Embeddings and weights that several layers share are rounded to
+    nearest.
 
     Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
     calculate with, not their biases; buffers only where `targets` name them.

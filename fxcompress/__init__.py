@@ -17,8 +17,10 @@ if TYPE_CHECKING:
     from fxcompress.comparison import diff as diff
     from fxcompress.compiler import Result as Result
     from fxcompress.compiler import compress as compress
+    from fxcompress.contract import Emitted as Emitted
     from fxcompress.contract import Pass as Pass
     from fxcompress.contract import PassContext as PassContext
+    from fxcompress.contract import Target as Target
     from fxcompress.contract import TrainingData as TrainingData
     from fxcompress.contract import above as above
     from fxcompress.contract import at_least as at_least
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from fxcompress.contract import option as option
     from fxcompress.contract import statistic as statistic
     from fxcompress.errors import ArtifactError as ArtifactError
+    from fxcompress.errors import ExportError as ExportError
     from fxcompress.errors import FxcompressError as FxcompressError
     from fxcompress.errors import PassFailed as PassFailed
     from fxcompress.hookspecs import hookimpl as hookimpl
@@ -48,6 +51,8 @@ _HOMES = {
     "diff": "comparison",
     "Pass": "contract",
     "PassContext": "contract",
+    "Emitted": "contract",
+    "Target": "contract",
     "TrainingData": "contract",
     "above": "contract",
     "at_least": "contract",
@@ -55,6 +60,7 @@ _HOMES = {
     "option": "contract",
     "statistic": "contract",
     "ArtifactError": "errors",
+    "ExportError": "errors",
     "FxcompressError": "errors",
     "PassFailed": "errors",
     "hookimpl": "hookspecs",

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 
 from fxcompress.capturing import Captured, capture
-from fxcompress.contract import Pass, Resources, TrainingData
+from fxcompress.contract import Emitted, Pass, Resources, Target, TrainingData
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.inspect import Report
@@ -22,10 +22,10 @@ from fxcompress.pipeline.run import run
 from fxcompress.pipeline.step import Instrument, Stage
 from fxcompress.pipeline.verify import Verify
 from fxcompress.plugins import Plugins
+from fxcompress.pruning.removing.places import Plan
 from fxcompress.pruning.removing.plan import followed_by
-from fxcompress.pruning.removing.rewrite import Plan
 from fxcompress.reporting import build_report
-from fxcompress.targets import Artifact, save_artifact
+from fxcompress.targets import Artifact, save_artifact, target_for
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Result:
         captured: the model as it was before the first pass.
         pipeline: the passes that ran.
         resources: the data that the run was given.
+        plugins: those of the run, among them the targets of `save`; None stands for all that are installed.
     """
 
     module: CapturedModule
@@ -45,6 +46,7 @@ class Result:
     captured: Captured
     pipeline: Pipeline
     resources: Resources = field(repr=False)
+    plugins: Plugins | None = field(default=None, repr=False)
 
     @functools.cached_property
     def report(self) -> Report:
@@ -57,20 +59,24 @@ class Result:
         plans = [stage.details["plan"] for stage in self.stages if "plan" in stage.details]
         return functools.reduce(followed_by, plans, {})
 
-    def save(self, path: str | Path, *, allow: Iterable[str] = ()) -> None:
-        """Write the compressed model to `path`, an `.fxc` file that `fxcompress.load` reads; all of it or nothing.
-
-        The plan goes with it, as `fxcompress.load(path).plan`.
+    def save(self, path: str | Path, target: str | Target | None = None, *, allow: Iterable[str] = ()) -> None:
+        """Write the compressed model to `path`; all of it or nothing.
 
         Args:
-            path: the file to write.
+            path: the file to write. Its suffix chooses the target: `.fxc` is an artifact, which `fxcompress.load` reads
+                and which holds the plan too, `.onnx` is for ONNX Runtime and others, `.pt2` for `torch.export.load`.
+            target: a target by its name, with options: `onnx`, `onnx{opset=21}`.
             allow: further namespaces of operators, which `fxcompress.load` must then be given too.
 
         Raises:
+            UsageError: there is no such target, or it needs a package that is not installed.
             ArtifactError: the graph calls an operator that no artifact may hold, or the file cannot be written.
+            ExportError: the target cannot express the graph.
         """
+        path = Path(path)
+        chosen = target_for(path, target, self.plugins or Plugins())
         text, inputs = str(self.pipeline), self.captured.inputs
-        save_artifact(path, self.module, pipeline=text, inputs=inputs, plan=self.plan, allow=allow)
+        chosen.save(Emitted(self.module, inputs, text, self.plan, tuple(allow)), path)
 
 
 Model = torch.nn.Module | torch.export.ExportedProgram | Captured | Artifact | Result
@@ -141,7 +147,7 @@ def compress(
     module = copy.deepcopy(captured.module)
     module.eval()
     module, stages = run(parsed, module, resources, [one for one in around if one is not None], plugins)
-    return Result(module, stages, captured, parsed, resources)
+    return Result(module, stages, captured, parsed, resources, plugins)
 
 
 def captured_from(model: Model, example_inputs: Any, dynamic: str) -> Captured:

@@ -68,6 +68,10 @@ class CaptureError(FxcompressError):
     """A model that `torch.export` does not take, with the place in the model and the way out."""
 
 
+class ExportError(FxcompressError):
+    """A graph that the file format of a target cannot express, with the node and the way out."""
+
+
 class PassFailed(FxcompressError):
     """Raised by a pass whose precondition is not met.
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fxcompress.analysis.axes import RegisterAxisRule
-    from fxcompress.contract import Pass
+    from fxcompress.contract import Pass, Target
     from fxcompress.pipeline.step import Step
     from fxcompress.pruning.choosing.importance import RegisterImportance
 
@@ -58,4 +58,12 @@ def register_importances(register: RegisterImportance) -> None:
 
     The function takes the `Evidence` for one group and returns a number for each of its slots, the least important
     the smallest.
+    """
+
+
+@hookspec
+def register_targets(register: Callable[[type[Target]], None]) -> None:
+    """Register target classes, kinds of files to write: `register(MyTarget)`.
+
+    A target is chosen by its name or by the suffix of the path that is written to.
     """

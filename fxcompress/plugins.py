@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import importlib
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
-from types import ModuleType
+from importlib.metadata import EntryPoint
 from typing import Any
 
 import pluggy
 
 from fxcompress import hookspecs
 from fxcompress.analysis.axes import LOSE, Rule, Statement
-from fxcompress.contract import Pass, Registry, axis_rule, check_class
-from fxcompress.errors import FxcompressError, PipelineError, PluginError, UsageError
+from fxcompress.contract import Pass, Registry, Target, axis_rule, check_class, check_target
+from fxcompress.errors import FxcompressError, PluginError, UsageError
+from fxcompress.installed import Installed, distribution, installed, load_entry_point, why
 from fxcompress.pruning.choosing.importance import Importance, Score, checked_importance
 from fxcompress.text import suggestion
 
-GROUP = "fxcompress"
 DISABLE_AUTOLOAD = "FXCOMPRESS_DISABLE_AUTOLOAD"
 
 # Named by their modules, since they stand below this file and import it not at all.
-BUILTINS: Mapping[str, str] = {"passes": "fxcompress.passes"}
+BUILTINS: Mapping[str, str] = {"passes": "fxcompress.passes", "targets": "fxcompress.targets"}
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,8 @@ class Plugins:
         self.passes = Registry("pass")
         self.pipelines = Registry("pipeline")
         self.instruments = Registry("instrument")
+        self.targets = Registry("target")
+        self.suffixes = Registry("target for the suffix")
         self._importances = Registry("importance")
         self._axis_rules = Registry("axis rule")
         self._targets: dict[str, Any] = {}
@@ -172,6 +174,7 @@ class Plugins:
             "register_importances": lambda name, score, needs=None: self._add_importance(
                 name, score, needs, loaded.name
             ),
+            "register_targets": lambda cls: self._add_target(cls, loaded.name),
             "register_axis_rules": lambda target, rule, zeros=LOSE: self._add_rule(target, rule, zeros, loaded.name),
         }
         for hook, register in registers.items():
@@ -192,57 +195,35 @@ class Plugins:
             ) from error
 
     def _add_pass(self, cls: type[Pass], plugin: str) -> None:
-        try:
+        with blaming(plugin):
             check_class(cls)
-        except PipelineError as error:
-            raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
         self.passes.add(cls.name, cls, plugin)
 
+    def _add_target(self, cls: type[Target], plugin: str) -> None:
+        with blaming(plugin):
+            check_target(cls)
+        self.targets.add(cls.name, cls, plugin)
+        for suffix in cls.suffixes:
+            self.suffixes.add(suffix, cls, plugin)
+
     def _add_importance(self, name: str, score: Score, needs: str | None, plugin: str) -> None:
-        try:
+        with blaming(plugin):
             self._importances.add(name, checked_importance(name, score, needs), plugin)
-        except UsageError as error:
-            if isinstance(error, PluginError):
-                raise
-            raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
 
     def _add_rule(self, target: Any, state: Statement, zeros: str, plugin: str) -> None:
-        try:
+        with blaming(plugin):
             rule = axis_rule(target, state, zeros, plugin)
-        except UsageError as error:
-            raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error
         name = str(target).replace("::", ".")
         self._axis_rules.add(name, rule, plugin)
         self._targets[name] = target
 
 
-Installed = Mapping[str, list[EntryPoint]]
-
-
-def installed() -> Installed:
-    """Return the installed entry points by name, in the order of their names."""
-    found: dict[str, list[EntryPoint]] = {}
-    for entry in sorted(entry_points(group=GROUP), key=lambda entry: (entry.name, distribution(entry))):
-        found.setdefault(entry.name, []).append(entry)
-    return found
-
-
-def load_entry_point(entry: EntryPoint) -> ModuleType | Any:
-    """Return the plugin of an entry point, or raise PluginError with its distribution."""
+@contextmanager
+def blaming(plugin: str) -> Iterator[None]:
+    """Raise as a PluginError that names `plugin` what is wrong with something that it registers."""
     try:
-        return entry.load()
-    except Exception as error:
-        raise PluginError(
-            f"plugin {entry.name!r} ({distribution(entry)}, module {entry.module}) does not import: {why(error)}",
-            hint=f"go on without it with  -p no:{entry.name}",
-        ) from error
-
-
-def why(error: Exception) -> str:
-    """Return what an error says; what says little by its text alone is named."""
-    return str(error) if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: {error}"
-
-
-def distribution(entry: EntryPoint) -> str:
-    """Return name and version of the distribution that brings an entry point."""
-    return f"{entry.dist.name} {entry.dist.version}" if entry.dist is not None else "no distribution"
+        yield
+    except PluginError:
+        raise
+    except UsageError as error:
+        raise PluginError(f"plugin {plugin!r}: {error.message}", hint=error.hint) from error

@@ -27,6 +27,7 @@ ORDER = (
     "pruning",
     "lowering",
     "hookspecs",
+    "installed",
     "plugins",
     "manual",
     "pipeline",

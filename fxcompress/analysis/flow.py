@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import is_call
+from fxcompress.graph.nodes import is_call, writes
 from fxcompress.graph.tensors import tensor_of
 from fxcompress.graph.types import size_text, type_text
 
@@ -113,8 +113,3 @@ def reader_of(entry: Node, user: Node, inside: set[Node]) -> Node | None:
     if same_size(entry, user) is not None:
         return None
     return next((reader for reader in user.users if reader not in inside), None)
-
-
-def writes(node: Node) -> bool:
-    """Whether `node` is a call that writes into an argument."""
-    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable

@@ -193,10 +193,36 @@ _ATEN_RULES: dict[str, Rule] = {
     "_transformer_encoder_layer_fwd": fused_encoder_layer,
 }
 
+
+def lowered_linear(call: Call) -> int:
+    """Several linears of one input."""
+    return call.elements("input") * sum(shape[0] for shape in call.shapes("weights"))
+
+
+def linear_of_tokens(call: Call) -> int:
+    return call.elements("values") * sum(shape[0] for shape in call.shapes("weights"))
+
+
+def nothing(call: Call) -> int:
+    """What is done element by element or row by row counts zero by convention."""
+    return 0
+
+
+_OWN_RULES: dict[str, Rule] = {
+    **dict.fromkeys(["linear_dynamic", "linear_static", "linear_weight_only"], lowered_linear),
+    "linear_groups": linear,
+    "linear_tokens": linear_of_tokens,
+    "conv_static": convolution,
+    "attention": attention,
+    **dict.fromkeys(["held_channels", "held_tensor", "held_groups"], nothing),
+    **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
+}
+
 # By name and not by object, since not every PyTorch has every op, and other packages register theirs on import.
 RULES: Mapping[str, Rule] = MappingProxyType(
     {
         **{f"aten.{name}": rule for name, rule in _ATEN_RULES.items()},
+        **{f"fxcompress.{name}": rule for name, rule in _OWN_RULES.items()},
         "transformers.grouped_mm_fallback": grouped_product("input", "weight"),
     }
 )

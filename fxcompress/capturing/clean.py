@@ -12,8 +12,9 @@ from torch.fx.immutable_collections import immutable_dict, immutable_list
 from torch.utils import _pytree as pytree
 
 from fxcompress.capturing.dialect import inputs_first, remove_checks, remove_copies_of_constants
-from fxcompress.capturing.in_place import mutating, replace_in_place, replace_in_place_views
+from fxcompress.capturing.in_place import replace_in_place, replace_in_place_views
 from fxcompress.capturing.no_grad import inline_regions
+from fxcompress.graph.nodes import writes
 from fxcompress.graph.shapes import propagate
 from fxcompress.text import listing
 
@@ -37,7 +38,7 @@ def clean(module: GraphModule, shares_memory: bool) -> list[str]:
         replace_in_place(module)
     remove_copies_of_constants(module)
     module.graph.eliminate_dead_code()
-    left = [f"%{node.name} ({node._pretty_print_target(node.target)})" for node in module.graph.nodes if mutating(node)]
+    left = [f"%{node.name} ({node._pretty_print_target(node.target)})" for node in module.graph.nodes if writes(node)]
     if left:
         notes.append(f"these nodes write into their input and are left alone: {listing(left)}")
     return notes

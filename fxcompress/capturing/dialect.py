@@ -10,8 +10,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.capturing.aliases import Aliases
-from fxcompress.capturing.in_place import mutating
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import argument, is_call, writes
 from fxcompress.graph.tensors import tensor_of
 
 aten = torch.ops.aten
@@ -81,11 +80,11 @@ def remove_copies_of_constants(module: GraphModule) -> None:
 def _only_read(node: Node, aliases: Aliases) -> bool:
     """Whether nothing writes into the memory of `node`, and no result of the graph lies in it."""
     sharing = [node, *aliases.of(node)]
-    return not any(user.op == "output" or _writes(user) for other in sharing for user in other.users)
+    return not any(user.op == "output" or _may_write(user) for other in sharing for user in other.users)
 
 
-def _writes(node: Node) -> bool:
-    return (mutating(node) and not is_call(node, aten.detach_)) or not isinstance(
+def _may_write(node: Node) -> bool:
+    return (writes(node) and not is_call(node, aten.detach_)) or not isinstance(
         node.target, torch._ops.OpOverload | type(operator.getitem)
     )
 

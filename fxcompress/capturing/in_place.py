@@ -13,6 +13,7 @@ from torch.fx.node import map_arg
 
 from fxcompress.capturing.aliases import Aliases
 from fxcompress.capturing.views import Anew, layout_of, whole, written_back
+from fxcompress.graph.nodes import writes
 
 aten = torch.ops.aten
 
@@ -28,11 +29,6 @@ _TWINS: dict[str, str] = {
 _NO_TWIN = ("resize_", "resize_as_", "set_")
 
 
-def mutating(node: Node) -> bool:
-    """Whether `node` writes into one of its arguments."""
-    return isinstance(node.target, OpOverload) and bool(node.target._schema.is_mutable)
-
-
 def replace_in_place(module: GraphModule) -> bool:
     """Replace in-place calls by their out-of-place twins, and let what reads the memory later read the new tensors.
 
@@ -44,7 +40,7 @@ def replace_in_place(module: GraphModule) -> bool:
         whether a call was replaced.
     """
     aliases = Aliases(module.graph)
-    written = [node for node in module.graph.nodes if mutating(node)]
+    written = [node for node in module.graph.nodes if writes(node)]
     replaced = [_Write(node, aliases).replace() for node in written]
     return any(replaced)
 
@@ -168,7 +164,7 @@ def replace_in_place_views(module: GraphModule) -> None:
     """
     order = {node: place for place, node in enumerate(module.graph.nodes)}
     for node in list(order):
-        twin = twin_of(node.target) if mutating(node) and torch.Tag.inplace_view in node.target.tags else None
+        twin = twin_of(node.target) if writes(node) and torch.Tag.inplace_view in node.target.tags else None
         names = _names_of_one_tensor(node)
         if twin is None or names[-1].op in ("placeholder", "get_attr"):
             continue
@@ -182,6 +178,6 @@ def replace_in_place_views(module: GraphModule) -> None:
 def _names_of_one_tensor(node: Node) -> list[Node]:
     """Return `node`, what it writes into, what that in turn wrote into, and so on."""
     names = [node]
-    while mutating(names[-1]) and names[-1].args and isinstance(names[-1].args[0], Node):
+    while writes(names[-1]) and names[-1].args and isinstance(names[-1].args[0], Node):
         names.append(names[-1].args[0])
     return names

@@ -14,13 +14,15 @@ from fxcompress.errors import UsageError
 
 if TYPE_CHECKING:
     from fxcompress.compiler import Result
+    from fxcompress.contract import Target
 
 
 @click.command()
 @click.argument("model")
 @click.option("--pipeline", "text", metavar="TEXT", help="Passes to run: fold-bn,mask{sparsity=0.5},...")
 @click.option("--recipe", type=OUTPUT, help="A TOML file with the pipeline in it.")
-@click.option("-o", "--output", type=OUTPUT, help="Write the compressed model here (.fxc).")
+@click.option("-o", "--output", type=OUTPUT, help="Write the compressed model here (.fxc, .onnx, .pt2).")
+@click.option("--target", metavar="NAME", help="What to write, where the suffix does not say it: onnx{opset=21}.")
 @click.option("--report", type=OUTPUT, help="Write the report here, a page in one file (.html).")
 @click.option("--seed", type=int, default=None, help="Seed of every random choice (0).")
 @click.option("--dynamic", type=click.Choice(["batch", "none"]), default=None, help="Which sizes stay open (batch).")
@@ -36,6 +38,7 @@ def compress(
     text: str | None,
     recipe: Path | None,
     output: Path | None,
+    target: str | None,
     report: Path | None,
     seed: int | None,
     dynamic: str | None,
@@ -58,10 +61,12 @@ def compress(
     from fxcompress.pipeline import Pipeline
     from fxcompress.plugins import Plugins
     from fxcompress.recipe import Recipe
+    from fxcompress.targets import target_for
 
     chosen = Recipe.choose(text, recipe)
     plugins = Plugins(names)
     pipeline = Pipeline.parse(chosen.pipeline, plugins)
+    chosen_target = None if output is None else target_for(output, target, plugins)
     named = find_model(model)
     with Progress(quiet=quiet) as progress:
         progress("capture")
@@ -82,7 +87,7 @@ def compress(
             progress=progress,
         )
         progress("measure before and after")
-        finish(result, named.name, output, report, as_json)
+        finish(result, named.name, output, report, as_json, chosen_target)
 
 
 def check_writable(*paths: Path | None) -> None:
@@ -92,12 +97,19 @@ def check_writable(*paths: Path | None) -> None:
             raise UsageError(f"there is no folder {str(path.parent)!r} for {path.name}", hint="make it first")
 
 
-def finish(result: Result, name: str, output: Path | None, report: Path | None, as_json: bool) -> None:
+def finish(
+    result: Result,
+    name: str,
+    output: Path | None,
+    report: Path | None,
+    as_json: bool,
+    target: Target | None = None,
+) -> None:
     """Save the module and the page, and print the report."""
     from fxcompress.files import write_text
 
     if output is not None:
-        result.save(output)
+        result.save(output, target)
     measured = result.report.named(name)
     if report is not None:
         write_text(report, measured.to_html())

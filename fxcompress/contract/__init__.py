@@ -16,3 +16,6 @@ from fxcompress.contract.passes import statistic as statistic
 from fxcompress.contract.passes import statistics_of as statistics_of
 from fxcompress.contract.registry import Registered as Registered
 from fxcompress.contract.registry import Registry as Registry
+from fxcompress.contract.targets import Emitted as Emitted
+from fxcompress.contract.targets import Target as Target
+from fxcompress.contract.targets import check_target as check_target

@@ -54,6 +54,16 @@ def calls(graph: Graph, *targets: Any) -> list[Node]:
     return [node for node in graph.nodes if is_call(node, *targets)]
 
 
+def writes(node: Node) -> bool:
+    """Whether `node` is a call that writes into one of its arguments."""
+    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
+
+
+def argument_names(node: Node) -> list[str]:
+    """Return the names of the arguments in the schema of an ATen call, in their order."""
+    return [parameter.name for parameter in node.target._schema.arguments]  # type: ignore[union-attr]
+
+
 def argument(node: Node, name: str) -> Any:
     """Return the argument of an ATen call by its schema's `name`, its default where it was left out."""
     for position, parameter in enumerate(node.target._schema.arguments):  # type: ignore[union-attr]

@@ -4,6 +4,10 @@ Each has a flat schema, a CPU implementation and a rule for types. The weights s
 what a backend wants packed is kept beside them, never in the state.
 """
 
-from fxcompress.kernels import convolution, embedding, linear
+from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.kernels import attention, convolution, embedding, held, linear, pooling, tokens
 
-__all__ = ["convolution", "embedding", "linear"]
+__all__ = ["attention", "convolution", "embedding", "held", "linear", "pooling", "tokens"]
+
+# A graph that was quantized and not lowered calls these.
+quantized_decomposed()

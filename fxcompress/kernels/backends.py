@@ -2,6 +2,7 @@
 
 | name      | what it calls                             | what it is best at                         |
 |-----------|-------------------------------------------|--------------------------------------------|
+| `native`  | C++ of ours, compiled at its first use    | all that stands behind a product, in one   |
 | `onednn`  | `onednn.qlinear_pointwise`, `qconv`       | many rows; activation functions behind     |
 | `fbgemm`  | `quantized.linear_dynamic`                | one row (deprecated by torch)              |
 | `int_mm`  | `torch._int_mm`                           | few rows; nothing is packed                |
@@ -18,11 +19,13 @@ import os
 import torch
 
 from fxcompress.errors import UsageError
+from fxcompress.kernels.native.build import library
 from fxcompress.text import suggestion
 
-BACKENDS = ("onednn", "fbgemm", "int_mm", "float")
+BACKENDS = ("native", "onednn", "fbgemm", "int_mm", "float")
 VARIABLE = "FXCOMPRESS_WITHOUT"
 _OPERATORS = {
+    "native": (),
     "onednn": ("onednn.qlinear_prepack", "onednn.qlinear_pointwise", "onednn.qconv_prepack", "onednn.qconv_pointwise"),
     "fbgemm": ("quantized.linear_prepack", "quantized.linear_dynamic"),
     "int_mm": ("aten._int_mm",),
@@ -39,6 +42,8 @@ def available(name: str) -> bool:
 @functools.cache
 def installed(name: str) -> bool:
     """Whether torch has the operators of the backend, compiled in and for this processor."""
+    if name == "native":
+        return not isinstance(library(), str)
     if name in _EXACT_WITH_VNNI and not sums_exactly():
         return False
     if name == "onednn" and not torch.backends.mkldnn.is_available():
@@ -84,10 +89,18 @@ def first_available(wanted: str, usable: tuple[str, ...]) -> str:
 
 def read_again() -> None:
     """Forget what was found out, so that environment and torch are asked once more."""
-    for found in (switched_off, first_available, installed):
+    for found in (switched_off, first_available, installed, library):
         found.cache_clear()
 
 
 def missing() -> tuple[str, ...]:
     """Return the backends that cannot be used here."""
     return tuple(name for name in BACKENDS if not available(name))
+
+
+def why_missing(name: str) -> str:
+    """Return why a backend that is missing is not there."""
+    if name in switched_off():
+        return f"switched off by {VARIABLE}"
+    found = library() if name == "native" else None
+    return found if isinstance(found, str) else "not there in this torch or on this processor"

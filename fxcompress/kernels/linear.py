@@ -10,16 +10,18 @@ from torch.nn import functional
 
 from fxcompress.kernels.activations import quantize_all, quantize_rows, split_rows
 from fxcompress.kernels.backends import first_available
+from fxcompress.kernels.behind import Behind
+from fxcompress.kernels.held import held_groups
 from fxcompress.kernels.library import define
-from fxcompress.kernels.packing import packed
+from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, joined
 
 Tensors = Sequence[torch.Tensor]
 Optionals = Sequence[torch.Tensor | None]
 # Best first, where the one that was chosen is not there.
-DYNAMIC = ("onednn", "int_mm", "float")
-ONE_ROW = ("fbgemm", *DYNAMIC)
+DYNAMIC = ("native", "onednn", "int_mm", "float")
+ONE_ROW = ("native", "fbgemm", *DYNAMIC[1:])
 STATIC = DYNAMIC
 # 255 steps of the smallest scale that `quantized.linear_dynamic` takes, and some more.
 SMALLEST_RANGE = 255 * 6.2e-5
@@ -50,6 +52,7 @@ def linear_dynamic(
     chosen = first_available(backend, ONE_ROW if len(rows) == 1 else DYNAMIC)
     if chosen == "fbgemm" and not _suits_fbgemm(rows):
         chosen = first_available(DYNAMIC[0], DYNAMIC)
+    chosen = suited(chosen, rows)
     if not rows.numel():
         made = rows.new_zeros(len(rows), layers.outputs)
     elif chosen == "fbgemm":
@@ -57,6 +60,13 @@ def linear_dynamic(
     else:
         made = _dynamic(rows, layers, chosen)
     return made.view(*input.shape[:-1], layers.outputs)
+
+
+def suited(backend: str, rows: torch.Tensor) -> str:
+    """Return `backend`, or the best of the others where it is `native` and `rows` are not for that."""
+    if backend != "native" or native.serves(rows.shape[1]):
+        return backend
+    return first_available("onednn", DYNAMIC[1:])
 
 
 def _suits_fbgemm(rows: torch.Tensor) -> bool:
@@ -71,6 +81,8 @@ def _suits_fbgemm(rows: torch.Tensor) -> bool:
 
 
 def _dynamic(rows: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
+    if backend == "native":
+        return native.linear(native.tokens_of(rows), layers.native, Behind())[0]
     quantized = quantize_rows(rows)
     if backend == "onednn" and len(rows) == 1:
         # One row has one scale and one zero point: all in one call.
@@ -108,9 +120,14 @@ def linear_static(
     layers = joined(weights, scales, biases)
     rows = rows_of(input)
     shape = (*input.shape[:-1], layers.outputs)
-    chosen = first_available(backend, STATIC)
+    chosen = suited(first_available(backend, STATIC), rows)
     if not rows.numel():
         return _empty(shape, output_scale, input)
+    if chosen == "native":
+        behind = Behind(post, outputs=("out",) if output_scale is None else ("bytes",))
+        if output_scale is not None:
+            behind = behind._replace(fixed=(output_scale, output_zero))
+        return native.linear((rows, *native.alike(scale, zero)), layers.native, behind)[0].view(shape)
     if chosen == "onednn":
         bias = layers.bias
         return onednn_product(rows, scale, zero, layers, bias, post, output_scale, output_zero).view(shape)
@@ -139,7 +156,7 @@ def linear_weight_only(
     """
     layers = joined(weights, scales, biases)
     rows = rows_of(input)
-    chosen = first_available(backend, WEIGHT_ONLY)
+    chosen = suited(first_available(backend, WEIGHT_ONLY), rows)
     shape = (*input.shape[:-1], layers.outputs)
     if chosen == "float" or not rows.numel():
         return functional.linear(rows, layers.floats, layers.bias).view(shape)
@@ -168,13 +185,7 @@ def linear_groups(
     Returns:
         float32 [..., outputs].
     """
-
-    def make() -> torch.Tensor:
-        parts = weight.detach().float().view(weight.shape[0], -1, group)
-        centred = parts if zeros is None else parts - zeros.view(*parts.shape[:2], 1)
-        return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
-
-    floats = packed(f"groups of {group}", (weight, scales, zeros), make)
+    floats = held_groups(weight, scales, zeros, group)
     plain = None if bias is None else bias.detach()
     made: torch.Tensor = functional.linear(rows_of(input), floats, plain)
     return made.view(*input.shape[:-1], weight.shape[0])

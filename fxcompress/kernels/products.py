@@ -6,11 +6,19 @@ import torch
 from torch.nn import functional
 
 from fxcompress.kernels.activations import signed, unsigned
+from fxcompress.kernels.behind import Behind
+from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.weights import Layers
 
-POSTS = ("none", "relu", "gelu", "gelu_tanh")
+POSTS = ("none", "relu", "gelu", "gelu_tanh", "silu")
 # How `qlinear_pointwise` and `qconv_pointwise` spell them: a name and an algorithm.
-ONEDNN_POSTS = {"none": ("none", ""), "relu": ("relu", ""), "gelu": ("gelu", "none"), "gelu_tanh": ("gelu", "tanh")}
+ONEDNN_POSTS = {
+    "none": ("none", ""),
+    "relu": ("relu", ""),
+    "gelu": ("gelu", "none"),
+    "gelu_tanh": ("gelu", "tanh"),
+    "silu": ("swish", ""),
+}
 
 
 def product(values: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
@@ -18,6 +26,8 @@ def product(values: torch.Tensor, layers: Layers, backend: str) -> torch.Tensor:
 
     `values` may be written over.
     """
+    if backend == "native":
+        return native.linear((unsigned(values), *native.alike(1.0, 128)), layers.native_product, Behind())[0]
     if backend == "onednn":
         return onednn_product(unsigned(values), 1.0, 128, layers)
     if backend == "int_mm":
@@ -79,6 +89,8 @@ def activated(values: torch.Tensor, post: str) -> torch.Tensor:
         return values.relu_()
     if post in ("gelu", "gelu_tanh"):
         return functional.gelu(values, approximate="tanh" if post == "gelu_tanh" else "none")
+    if post == "silu":
+        return functional.silu(values, inplace=True)
     return values
 
 

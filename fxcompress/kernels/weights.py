@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from fxcompress.kernels.native.weights import Packed
 from fxcompress.kernels.packing import packed
 
 Tensors = Sequence[torch.Tensor]
@@ -48,6 +49,16 @@ class Layers:
         if zero not in self._moved:
             self._moved[zero] = self.row_sums.mul(zero - 128).to(torch.int32)
         return self._moved[zero]
+
+    @functools.cached_property
+    def native(self) -> Packed:
+        """The weights as panels for the kernels of ours."""
+        return Packed(self.integers, self.scales, self.bias)
+
+    @functools.cached_property
+    def native_product(self) -> Packed:
+        """The same without a bias."""
+        return self.native.without_bias()
 
     @functools.cached_property
     def onednn(self) -> tuple[torch.Tensor, torch.Tensor]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
 
@@ -37,6 +37,8 @@ class Claim:
             quantized of a dynamic one.
         last: the last node of the pattern, whose result the kernel gives.
         post: the activation function among them.
+        residual: what is added behind it: in floats, or the dequantize node of bytes.
+        late_post: the activation function behind that.
         output: scale and zero point of the result, where it is quantized.
     """
 
@@ -47,11 +49,16 @@ class Claim:
     bias: Node | None
     last: Node
     post: str = "none"
+    residual: Node | None = None
+    late_post: str = "none"
     output: tuple[float, int] | None = None
 
 
-def claim_of(module: GraphModule, layer: Node) -> Claim | str | None:
-    """Return what can be claimed around `layer`, or why nothing can; None where its weight is not quantized."""
+def claim_of(module: GraphModule, layer: Node, taken: set[Node] | None = None) -> Claim | str | None:
+    """Return what can be claimed around `layer`, or why nothing can; None where its weight is not quantized.
+
+    Additions among `taken` belong to another claim; one that this claim takes is added there.
+    """
     found = weight_of(module, argument(layer, "weight"))
     if found is None or isinstance(found, str):
         return found
@@ -63,11 +70,11 @@ def claim_of(module: GraphModule, layer: Node) -> Claim | str | None:
         return why
     kind, source = activation_of(given)
     if is_call(layer, aten.conv2d):
-        return _convolution(layer, kind, source, found, bias)
+        return _convolution(layer, kind, source, found, bias, set() if taken is None else taken)
     if found.group:
         return Claim("groups", layer, given, found, bias, layer)
     if kind == "static":
-        return with_what_follows(Claim("static", layer, source, found, bias, layer))
+        return with_what_follows(Claim("static", layer, source, found, bias, layer), set())
     return Claim(kind, layer, source, found, bias, layer)
 
 
@@ -96,7 +103,7 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
             return "its weight has zero points"
     elif hasattr(ops, "dequantize_per_channel_group") and is_call(node, ops.dequantize_per_channel_group):
         names = ("w_int8", "scales", "zero_points", "group_size")
-        names = names if _has(node, "w_int8") else ("input", *names[1:])
+        names = names if "w_int8" in argument_names(node) else ("input", *names[1:])
         found = Quantized(*(argument(node, name) for name in names))
     else:
         return None
@@ -104,10 +111,6 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
     if stored[0] is None or stored[1] is None or stored[0].dtype != torch.int8:
         return "its weight is no stored int8"
     return found
-
-
-def _has(node: Node, name: str) -> bool:
-    return any(one.name == name for one in node.target._schema.arguments)  # type: ignore[union-attr]
 
 
 def _all_zero(module: GraphModule, zeros: Node) -> bool:
@@ -130,7 +133,7 @@ def activation_of(node: Node) -> tuple[Literal["dynamic", "static", "weight-only
 def quantizes_u8(node: Node) -> bool:
     """Whether a quantize or dequantize node is one of uint8 with its full range, float32 on the other side."""
     low, high, dtype = (argument(node, name) for name in ("quant_min", "quant_max", "dtype"))
-    wide = argument(node, "out_dtype") if _has(node, "out_dtype") else node.args[0].meta["val"].dtype  # type: ignore[union-attr]
+    wide = argument(node, "out_dtype") if "out_dtype" in argument_names(node) else node.args[0].meta["val"].dtype  # type: ignore[union-attr]
     return (low, high, dtype) == (0, 255, torch.uint8) and wide in (None, torch.float32)
 
 
@@ -163,26 +166,55 @@ def _embedding(layer: Node, weight: Quantized) -> Claim | str:
     return Claim("embedding", layer, argument(layer, "indices"), weight, None, layer)
 
 
-def _convolution(layer: Node, kind: str, source: Node, weight: Quantized, bias: Node | None) -> Claim | str:
+def _convolution(
+    layer: Node, kind: str, source: Node, weight: Quantized, bias: Node | None, taken: set[Node]
+) -> Claim | str:
     if kind != "static":
         return "no kernel convolves activations that are not quantized to uint8 beforehand"
     if weight.group or layer.target is not aten.conv2d.default or layer.meta["val"].dim() != 4:
         return "no kernel convolves like this"
-    return with_what_follows(Claim("convolution", layer, source, weight, bias, layer))
+    return with_what_follows(Claim("convolution", layer, source, weight, bias, layer), taken)
 
 
-def with_what_follows(claim: Claim) -> Claim:
-    """Return `claim` with the activation function and the quantization that alone read its layer."""
-    after, post = _only_user(claim.layer), "none"
-    last = claim.layer
-    if after is not None and (name := _post_of(after)):
-        last, post = after, name
-        after = _only_user(after)
-    output = None
+def with_what_follows(claim: Claim, taken: set[Node]) -> Claim:
+    """Return `claim` with what alone reads its layer: activation function, residual, and quantization."""
+    last, post = _with_post(claim.layer)
+    residual, late_post = _residual(last, taken) if claim.kind == "convolution" else None, "none"
+    if residual is not None:
+        addition = next(iter(last.users))
+        taken.add(addition)
+        last, late_post = _with_post(addition)
+    after, output = _only_user(last), None
     if after is not None and is_call(after, quantized_decomposed().quantize_per_tensor.default) and quantizes_u8(after):
         output = (float(argument(after, "scale")), int(argument(after, "zero_point")))
         last = after
-    return Claim(claim.kind, claim.layer, claim.given, claim.weight, claim.bias, last, post, output)
+    return replace(claim, last=last, post=post, residual=residual, late_post=late_post, output=output)
+
+
+def _with_post(node: Node) -> tuple[Node, str]:
+    """Return the activation function that alone reads `node`, and its name; else `node` and "none"."""
+    after = _only_user(node)
+    name = post_of(after) if after is not None else None
+    return (after, name) if after is not None and name is not None else (node, "none")
+
+
+def _residual(node: Node, taken: set[Node]) -> Node | None:
+    """Return what is added to `node`, of the same shape, where nothing else reads it."""
+    user = next(iter(node.users), None)
+    if (
+        len(node.users) != 1
+        or user is None
+        or user in taken
+        or not is_call(user, aten.add.Tensor)
+        or argument(user, "alpha") != 1
+    ):
+        return None
+    others = [one for one in user.args[:2] if one is not node]
+    if len(others) != 1 or not isinstance(others[0], Node) or argument(user, "alpha") != 1:
+        return None
+    given, wanted = others[0].meta.get("val"), node.meta["val"]
+    same = isinstance(given, torch.Tensor) and given.dtype == wanted.dtype and list(given.shape) == list(wanted.shape)
+    return others[0] if same else None
 
 
 def _only_user(node: Node) -> Node | None:
@@ -190,9 +222,12 @@ def _only_user(node: Node) -> Node | None:
     return user if len(node.users) == 1 and user is not None and user.args[:1] == (node,) else None
 
 
-def _post_of(node: Node) -> str | None:
+def post_of(node: Node) -> str | None:
+    """Return the name of the activation function that `node` is, None for another node."""
     if is_call(node, aten.relu.default):
         return "relu"
     if is_call(node, aten.gelu.default):
         return "gelu_tanh" if argument(node, "approximate") == "tanh" else "gelu"
+    if is_call(node, aten.silu.default):
+        return "silu"
     return None

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 import torch
 from torch.fx import Node
 
-from fxcompress.graph.nodes import is_call
+from fxcompress.graph.nodes import is_call, writes
 from fxcompress.lowering.claims import Claim
 
 aten = torch.ops.aten
@@ -33,7 +33,7 @@ def bears_gaps(node: Node) -> bool:
     What is returned to the caller, written into, or read by its place in memory does not.
     """
     for user in node.users:
-        if user.op == "output" or is_call(user, *_NEEDS_ITS_OWN_MEMORY) or _writes(user):
+        if user.op == "output" or is_call(user, *_NEEDS_ITS_OWN_MEMORY) or writes(user):
             return False
         if _aliases(user) and not bears_gaps(user):
             return False
@@ -57,8 +57,3 @@ def _aliases(node: Node) -> bool:
         or any(one.alias_info is not None for one in schema.arguments)
         or is_call(node, aten.reshape, aten.flatten, aten.unflatten)
     )
-
-
-def _writes(node: Node) -> bool:
-    schema = getattr(node.target, "_schema", None)
-    return schema is not None and bool(schema.is_mutable)

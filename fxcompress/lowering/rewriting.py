@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.nodes import argument, calls, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.lowering.claims import Claim, quantizes_u8
 from fxcompress.lowering.merging import reshape_views
@@ -22,17 +22,23 @@ def replace(module: GraphModule, claims: Sequence[Claim], backend: str) -> Node:
     """Put one call in the place of `claims`, which read the same, and return it."""
     first = min(claims, key=lambda claim: claim.layer).layer
     target, arguments = call_for(claims, backend)
-    for claim in claims:
-        # Reads of stored tensors move up to the first layer of those that become one.
-        for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
-            if source is not None and source > first:
-                first.prepend(source)
-    with module.graph.inserting_before(first):
+    move_up_stored(claims, first)
+    # A residual may be calculated behind the layer.
+    place = claims[0].last if claims[0].residual is not None else first
+    with module.graph.inserting_before(place):
         made = module.graph.create_node("call_function", target, arguments, name=f"{first.name}_lowered")
     parts = [made] if len(claims) == 1 else split(module, made, claims)
     for claim, part in zip(claims, parts, strict=True):
         finish(claim, part)
     return made
+
+
+def move_up_stored(claims: Sequence[Claim], first: Node) -> None:
+    """Let reads of stored tensors stand before the first layer of those that become one."""
+    for claim in claims:
+        for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
+            if source is not None and source > first:
+                first.prepend(source)
 
 
 def finish(claim: Claim, part: Node) -> None:
@@ -88,13 +94,35 @@ def _static_call(claim: Claim, layers: tuple[list[Any], ...], backend: str) -> t
         return ops.linear_static.default, (*quantized, *layers, *after)
     geometry = [pair(argument(claim.layer, name)) for name in ("stride", "padding", "dilation")]
     operands = (claim.weight.integers, claim.weight.scales, claim.bias)
-    return ops.conv_static.default, (*quantized, *operands, *geometry, argument(claim.layer, "groups"), *after)
+    behind = (claim.post, *residual_of(claim), claim.late_post, *after[1:])
+    return ops.conv_static.default, (*quantized, *operands, *geometry, argument(claim.layer, "groups"), *behind)
+
+
+def residual_of(claim: Claim) -> tuple[Node | None, float, int]:
+    """Return what is added behind a convolution, with scale and zero point where it is bytes."""
+    given = claim.residual
+    if (
+        given is None
+        or not is_call(given, quantized_decomposed().dequantize_per_tensor.default)
+        or not quantizes_u8(given)
+    ):
+        return given, 0.0, 0
+    source, scale, zero = (argument(given, name) for name in ("input", "scale", "zero_point"))
+    return source, float(scale), int(zero)
 
 
 def pair(numbers: int | Sequence[int]) -> list[int]:
     """Return the two numbers of a height and a width, one of which may stand for both."""
     given = [numbers] if isinstance(numbers, int) else list(numbers)
     return given * 2 if len(given) == 1 else given
+
+
+def drop_what_is_off(module: GraphModule) -> None:
+    """Take out dropout that gives its input as it is; it would stand between a layer and what follows."""
+    for node in calls(module.graph, aten.dropout.default, aten.feature_dropout.default):
+        if argument(node, "train") is False:
+            node.replace_all_uses_with(argument(node, "input"))
+            module.graph.erase_node(node)
 
 
 def faster_quantize(module: GraphModule) -> int:

@@ -8,8 +8,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.graph.nodes import argument, is_call, set_argument
+from fxcompress.graph.operators import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from fxcompress.graph.tensors import Sources, add_tensor, set_tensor, tensor_of
-from fxcompress.weights import CONVOLUTIONS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from fxcompress.weights.rearranging import moved_axis, rearranged, value_users
 
 LAYERS = (*LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)

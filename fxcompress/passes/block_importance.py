@@ -13,12 +13,11 @@ from fxcompress.analysis.blocks import Block, is_sum
 from fxcompress.analysis.observe import observe
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.operators import NORMS
 from fxcompress.graph.tensors import tensor_of
 from fxcompress.weights import stored_axis, stored_behind, uses_of
 
 aten = torch.ops.aten
-
-_NORMS = (aten.batch_norm, aten.layer_norm, aten.group_norm, aten.instance_norm, aten.rms_norm)
 
 
 def influence(module: GraphModule, blocks: Sequence[Block], batches: Iterable[Inputs]) -> dict[Block, float]:
@@ -100,7 +99,7 @@ def gains_of(module: GraphModule, block: Block) -> list[float]:
 def gain(module: GraphModule, node: Node, known: dict[Node, float]) -> float:
     """Return the root mean square that `node` may give, where that of the calls before it is `known`."""
     given = [known.get(source, 1.0) for source in node.all_input_nodes if tensor_of(module, source) is None]
-    if is_call(node, *_NORMS):
+    if is_call(node, *NORMS):
         scale = tensor_of(module, argument(node, "weight"))
         return 1.0 if scale is None else root_mean_square(scale)
     for use in uses_of(node):

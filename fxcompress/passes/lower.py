@@ -8,18 +8,23 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
 from fxcompress.graph.shapes import propagate
-from fxcompress.kernels.backends import BACKENDS, available, first_available, missing
-from fxcompress.kernels.convolution import CONVOLUTION
-from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
+from fxcompress.kernels.backends import BACKENDS, available, missing, why_missing
+from fxcompress.lowering import choosing_convolution
+from fxcompress.lowering.attention import lower_attention
+from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, hint, usable
 from fxcompress.lowering.claims import Claim, claim_of
+from fxcompress.lowering.fusing import fuse
+from fxcompress.lowering.holding import hold_floats
 from fxcompress.lowering.merging import batches
-from fxcompress.lowering.rewriting import faster_quantize, replace
+from fxcompress.lowering.raising import raise_quantization
+from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
 
 aten = torch.ops.aten
@@ -28,6 +33,10 @@ aten = torch.ops.aten
 @dataclass(frozen=True)
 class Lower(Pass):
     """Let kernels calculate quantized layers in integers, the fastest for each shape.
+
+    On processors with AVX-512 VNNI the backend `native` is C++ of ours, compiled at its first use where there is a
+    compiler. Activations are quantized where they are made: activation functions, residuals, layer norms and the
+    quantization of the result go into the call of the linear before. Attention in floats is a kernel too.
 
     Claimed are linears whose weight is int8 with a scale for each output, with activations quantized row by row
     (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
@@ -43,7 +52,8 @@ class Lower(Pass):
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
-    maps layers that stay to the reason.
+    maps layers that stay to the reason; `attention` is as `lowered`;
+    `held` lists layers whose weights are kept as floats.
     """
 
     name = "lower"
@@ -55,50 +65,78 @@ class Lower(Pass):
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
     layers = statistic("layers that kernels calculate")
     products = statistic("calls that they became")
+    attentions = statistic("calls of attention in floats that our kernel calculates")
     left = statistic("quantized layers left as they are")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
         claims, left = self._claims(module, context)
-        lowered: dict[str, dict[str, Any]] = {}
-        for batch in batches(claims):
-            shape = shape_of(batch)
-            choice = choose(shape, self.backends) if shape is not None and self.measure else None
-            if choice is not None and not choice.faster:
-                slower = "the pattern is faster than every kernel for its shape"
-                left.update({claim.layer.name: slower for claim in batch})
-                continue
-            backend = choice.backend if choice else self._unmeasured(batch[0], shape)
-            made = replace(module, batch, backend)
-            lowered[made.name] = entry(batch, backend, choice)
-            context.record(layers=len(batch), products=1)
+        if claims:
+            drop_what_is_off(module)
+            raise_quantization(module)
+            claims, left = self._claims(module, context)
+        attention = self._attention(module, context)
+        lowered = self._lower(module, context, claims, left)
+        module.graph.eliminate_dead_code()
+        fuse(module)
+        held = [layer.name for layer in hold_floats(module)]
         faster_quantize(module)
-        context.record(left=len(left))
-        context.details.update(lowered=lowered, left=left)
-        tell(context, lowered, left)
+        context.record(left=len(left), attentions=len(attention))
+        context.details.update(lowered=lowered, left=left, attention=attention, held=held)
+        tell(context, lowered, left, held)
         module.graph.eliminate_dead_code()
         propagate(module)
         return module
 
+    def _lower(
+        self, module: GraphModule, context: PassContext, claims: list[Claim], left: dict[str, str]
+    ) -> dict[str, dict[str, Any]]:
+        """Put calls of kernels in the place of `claims`, and return what to tell of each; add to `left` what stays."""
+        lowered: dict[str, dict[str, Any]] = {}
+        tokens = Tokens("native")
+        for batch in batches(claims):
+            choice = self._choice(batch) if self.measure else None
+            if choice is not None and not choice.faster:
+                slower = "the pattern is faster than every kernel for its shape"
+                left.update({claim.layer.name: slower for claim in batch})
+                continue
+            backend = choice.backend if choice else self._unmeasured(batch)
+            by_tokens = batch[0].kind == "dynamic" and backend == "native"
+            made = tokens.replace(module, batch) if by_tokens else replace(module, batch, backend)
+            lowered[made.name] = entry(batch, backend, choice)
+            context.record(layers=len(batch), products=1)
+        return lowered
+
+    def _attention(self, module: GraphModule, context: PassContext) -> dict[str, dict[str, Any]]:
+        """Put calls of our kernel in the place of attention in floats, where that is faster."""
+        if not available("native") or (self.backends and "native" not in self.backends):
+            return {}
+        return lower_attention(module, set(context.select(module, self.targets, self.ignore)), self.measure)
+
     def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
         selected = set(context.select(module, self.targets, self.ignore))
-        claims, left = [], {}
+        claims, left, taken = [], {}, set[Node]()
         for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
-            found = claim_of(module, layer) if layer in selected else None
+            found = claim_of(module, layer, taken) if layer in selected else None
             if isinstance(found, str):
                 left[layer.name] = found
             elif found is not None:
                 claims.append(found)
         return claims, left
 
-    def _unmeasured(self, claim: Claim, shape: Shape | None) -> str:
+    def _choice(self, batch: Sequence[Claim]) -> Choice | None:
+        """Return the fastest backend as measured, None where there is but one way to calculate `batch`."""
+        if batch[0].kind == "convolution":
+            shape = choosing_convolution.shape_of(batch[0])
+            return choosing_convolution.choose(shape, self.backends)
+        return choose(shape_of(batch), self.backends) if batch[0].kind in CANDIDATES else None
+
+    def _unmeasured(self, batch: Sequence[Claim]) -> str:
         """Return the backend that is preferred without timing."""
-        if shape is not None:
-            return usable(shape, self.backends)[0]
-        fitting = CONVOLUTION if claim.kind == "convolution" else ("float",)
-        return first_available(
-            fitting[0], tuple(name for name in fitting if not self.backends or name in self.backends)
-        )
+        if batch[0].kind == "convolution":
+            shape = choosing_convolution.shape_of(batch[0])
+            return choosing_convolution.usable(shape, self.backends)[0]
+        return usable(shape_of(batch), self.backends)[0] if batch[0].kind in CANDIDATES else "float"
 
     def _tell_missing(self, context: PassContext) -> None:
         for name in self.backends:
@@ -106,23 +144,17 @@ class Lower(Pass):
                 raise PassFailed(f"there is no backend {name!r}", hint=suggestion(name, BACKENDS))
             if not available(name):
                 context.note(f"{name} was asked for and is not there: the next best serves")
-        if gone := missing():
-            context.note(f"{listing(gone)}: not there in this torch, on this processor, or switched off")
+        reasons = {name: why_missing(name) for name in missing()}
+        for why in dict.fromkeys(reasons.values()):
+            context.note(f"{listing([name for name in reasons if reasons[name] == why])}: {why}")
 
 
-def shape_of(batch: Sequence[Claim]) -> Shape | None:
-    """Return the shape of the product for the example inputs, None where there is but one way to calculate it."""
-    if batch[0].kind not in CANDIDATES:
-        return None
+def shape_of(batch: Sequence[Claim]) -> Shape:
+    """Return the shape of the product for the example inputs."""
     rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
     features = batch[0].weight.integers.meta["val"].shape[1]
     outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
     return Shape(batch[0].kind, rows, int(features), int(outputs))
-
-
-def hint(size: int | torch.SymInt) -> int:
-    """Return the size that the example inputs have where it is open."""
-    return size if isinstance(size, int) else int(size.node.hint)
 
 
 def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[str, Any]:
@@ -136,15 +168,13 @@ def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[s
     }
 
 
-def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str]) -> None:
+def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str], held: Sequence[str]) -> None:
     """Note what was left alone and why, and which weights are kept as floats too."""
     for why in dict.fromkeys(left.values()):
         names = [f"%{name}" for name, reason in left.items() if reason == why]
         context.note(f"{listing(names)}: left as it is, {why}")
-    floats = [
-        f"%{name}" for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"
-    ]
-    if floats:
-        context.note(f"{listing(floats)}: calculated in floats, with a copy of the weights as floats in memory")
-    if not lowered and not left:
+    floats = [name for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"]
+    if names := [f"%{name}" for name in (*floats, *held)]:
+        context.note(f"{listing(names)}: calculated in floats, with a copy of the weights as floats in memory")
+    if not lowered and not left and not held:
         context.note("no layer is quantized: there is nothing to lower")

@@ -30,9 +30,14 @@ class Prune(Pass):
     `details["inexact"]` with the layer that is in the way (norms over the pruned axis, mostly); without `exact` they
     are removed too.
 
+    Where the channels within the groups of a convolution go (`factor`), each group keeps its own most important ones,
+    as many as the others, unless channels are shuffled between the groups or what stands before the convolution does
+    not keep zeros: then all groups lose the same ones.
+
     `details`: `removed` {tensor: {dim: positions of the tensor before this pass}}, `plan` {tensor: {dim: positions that
-    stay}}, `groups` one row a group (name, size, kept, carriers), `inexact`, `unknown` (operators that no rule
-    describes, whose axes stay), `proof` the relative error of an exact removal.
+    stay}} (a tuple of lists where each group of a convolution reads channels of its own), `groups` one row a group
+    (name, size, kept, carriers), `inexact`, `unknown` (operators that no rule describes, whose axes stay), `proof` the
+    relative error of an exact removal.
     """
 
     name = "prune"

@@ -6,16 +6,18 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, above, at_least, between, option, statistic
+from fxcompress.graph.nodes import writes
 from fxcompress.quantizing.activations import activations_of, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.rounding import Rounded, floats_of, round_weight
+from fxcompress.quantizing.sums import round_shortcuts, round_sums
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight, selected_weights
 
@@ -35,7 +37,11 @@ class Quantize(Pass):
 
     Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
-    the calibration data by an `observer`. What several layers read is rounded once. No gradient passes the rounding.
+    the calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded
+    what a convolution does. No gradient passes the rounding.
+
+    With `sums`, both operands of a sum that a convolution of a static input goes into are rounded too, as ONNX Runtime
+    needs it to calculate the convolution in integers.
 
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
@@ -74,6 +80,7 @@ class Quantize(Pass):
     rounding: Literal["nearest", "gptq", "learned"] = option("nearest", help="how weights are rounded to integers")
     samples: int = option(16384, help="rows of a layer's inputs that gptq and learned look at", check=at_least(1))
     damping: float = option(0.01, help="ridge of gptq, as a share of the inputs' mean square", check=above(0))
+    sums: bool = option(False, help="round what is added to convolutions of static inputs, for runtimes of integers")
     bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
@@ -86,20 +93,23 @@ class Quantize(Pass):
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, found)
         activations = activations_of(chosen, context)
+        round_shortcuts(activations)
+        if self.sums:
+            round_sums(module, activations, context)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
         needed = static or self.bias_correction or self.rounding != "nearest"
         batches = list(context.calibration()) if needed else []
         if static:
             measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+        rounded: dict[str, Rounded] = {}
+        if self.rounding != "nearest":
+            rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)
         correction = None
         if self.bias_correction and self.rounding == "learned":
             context.note("biases stay as they are: rounding=learned fits what layers give, their means too")
         elif self.bias_correction:
             correction = BiasCorrection(module, [one for one, _ in chosen], batches)
-        rounded: dict[str, Rounded] = {}
-        if self.rounding != "nearest":
-            rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)
         context.details["quantized"] = {}
         for weight, scheme in chosen:
             store(module, weight, scheme, context, correction, rounded.get(weight.path))
@@ -118,11 +128,6 @@ def writable(weights: list[Weight], context: PassContext) -> list[Weight]:
         else:
             found.append(weight)
     return found
-
-
-def writes(node: Node) -> bool:
-    """Whether `node` writes into one of its arguments."""
-    return isinstance(node.target, torch._ops.OpOverload) and bool(node.target._schema.is_mutable)
 
 
 def store(

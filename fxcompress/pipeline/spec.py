@@ -11,15 +11,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
-from fxcompress.contract import Pass, check_class, options_of
+from fxcompress.contract import Pass, Target, check_class, options_of
+from fxcompress.contract.configured import Configured
 from fxcompress.errors import PipelineError
 from fxcompress.plugins import Plugins
 from fxcompress.text import Span, suggestion
 
 _TOKEN = re.compile(r"[,{}=]|[^\s,{}=]+")
 _PUNCTUATION = frozenset(",{}=")
+Kind = TypeVar("Kind", bound=Configured)
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,15 @@ def checked(one: object) -> Pass:
     return one
 
 
+def parse_target(text: str, plugins: Plugins) -> Target:
+    """Read a target with its options: `onnx`, `onnx{opset=21}`.
+
+    Raises:
+        PipelineError: the text does not read; the place is underlined and the nearest name offered.
+    """
+    return _Parser(text, plugins).target()
+
+
 class _Parser:
     """Reads one text by recursive descent over its tokens."""
 
@@ -89,6 +100,17 @@ class _Parser:
             self._take(",", "a comma comes between passes")
             found += self._element()
         return found
+
+    def target(self) -> Target:
+        name = self._word("a target")
+        brace = self._peek()
+        given = self._options() if brace is not None and brace.word == "{" else []
+        if self._peek() is not None:
+            self._fail("one target is enough", self._peek())
+        if name.word not in self.plugins.targets.entries:
+            self._fail(f"there is no target {name.word!r}", name, suggestion(name.word, self.plugins.targets.entries))
+        cls: type[Target] = self.plugins.targets.get(name.word)
+        return self._build(cls, name, given)
 
     def _element(self) -> list[Pass]:
         name = self._word("a pass or a pipeline")
@@ -129,24 +151,24 @@ class _Parser:
         if after is not None and after.word == "=":
             self._fail("options are separated by spaces, a comma separates values", value, "leave the comma out")
 
-    def _build(self, cls: type[Pass], name: Span, given: list[tuple[Span, list[Span]]]) -> Pass:
+    def _build(self, cls: type[Kind], name: Span, given: list[tuple[Span, list[Span]]]) -> Kind:
         options = {option.name: option for option in options_of(cls)}
         values: dict[str, object] = {}
         for key, words in given:
             if key.word not in options:
-                self._fail(f"pass {cls.name!r} has no option {key.word!r}", key, suggestion(key.word, options))
+                self._fail(f"{cls.kind} {cls.name!r} has no option {key.word!r}", key, suggestion(key.word, options))
             if key.word in values:
                 self._fail(f"option {key.word!r} is given twice", key)
             place = Span(self.text, words[0].start, words[-1].end)
             values[key.word] = self._read(cls, key.word, tuple(word.word for word in words), place)
         for missing in [option.name for option in options.values() if option.required and option.name not in values]:
-            self._fail(f"pass {cls.name!r} needs option {missing!r}", name, f"{cls.name}{{{missing}=...}}")
+            self._fail(f"{cls.kind} {cls.name!r} needs option {missing!r}", name, f"{cls.name}{{{missing}=...}}")
         try:
             return cls(**values)
         except PipelineError as error:
             self._fail(error.message, name, error.hint)
 
-    def _read(self, cls: type[Pass], name: str, words: tuple[str, ...], place: Span) -> object:
+    def _read(self, cls: type[Configured], name: str, words: tuple[str, ...], place: Span) -> object:
         option = next(option for option in options_of(cls) if option.name == name)
         try:
             return option.read(words)

@@ -13,10 +13,11 @@ from fxcompress.calibration import Observer, calibrate
 from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.operators import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from fxcompress.quantizing.nodes import narrow, round_dynamically, round_statically
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing, plural
-from fxcompress.weights import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS, Weight, stored_behind
+from fxcompress.weights import Weight, stored_behind
 
 aten = torch.ops.aten
 

@@ -15,8 +15,9 @@ from torch.fx import GraphModule, Node
 from fxcompress.calibration import Mean, calibrate
 from fxcompress.capturing import Inputs
 from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.operators import CONVOLUTIONS, LINEAR
 from fxcompress.graph.tensors import Sources, tensor_of
-from fxcompress.weights import CONVOLUTIONS, LINEAR, Weight
+from fxcompress.weights import Weight
 
 
 class BiasCorrection:

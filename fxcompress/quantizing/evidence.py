@@ -15,7 +15,7 @@ from fxcompress.calibration.run import numbered
 from fxcompress.contract import PassContext
 from fxcompress.errors import InputError
 from fxcompress.graph.nodes import argument, is_call
-from fxcompress.weights import CONVOLUTIONS
+from fxcompress.graph.operators import CONVOLUTIONS
 from fxcompress.weights.layer_rows import Layer, chosen_places, places_of, rows_at
 
 Geometry = tuple[object, ...]

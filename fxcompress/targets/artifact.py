@@ -29,7 +29,7 @@ from fxcompress.targets.tensors import decode_tensors, encode_tensors
 from fxcompress.targets.tree import decode_signature, encode_signature
 
 if TYPE_CHECKING:
-    from fxcompress.pruning.removing.rewrite import Plan
+    from fxcompress.pruning.removing.places import Plan
 
 _INPUT = ".input."
 

@@ -1,9 +1,5 @@
 """The stored tensors that layers multiply with or look up: which they are, who reads them, and along which axes."""
 
-from fxcompress.weights.selected import CONVOLUTIONS as CONVOLUTIONS
-from fxcompress.weights.selected import EMBEDDINGS as EMBEDDINGS
-from fxcompress.weights.selected import LINEAR as LINEAR
-from fxcompress.weights.selected import TRANSPOSED_CONVOLUTIONS as TRANSPOSED_CONVOLUTIONS
 from fxcompress.weights.selected import Weight as Weight
 from fxcompress.weights.selected import dequantizes as dequantizes
 from fxcompress.weights.selected import selected_weights as selected_weights

@@ -8,11 +8,10 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.operators import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from fxcompress.graph.tensors import Sources, tensor_of
 
 aten = torch.ops.aten
-CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
-TRANSPOSED = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def bias_name(node: Node) -> str:
 
 def layer_of(module: GraphModule, sources: Sources, node: Node) -> Layer | str | None:
     """Return `node` as a layer that can be fitted, why it is none, or None where it is another call."""
-    if is_call(node, *TRANSPOSED):
+    if is_call(node, *TRANSPOSED_CONVOLUTIONS):
         return "a transposed convolution"
     if not is_call(node, aten.linear, aten.addmm, *CONVOLUTIONS):
         return None

@@ -13,17 +13,12 @@ from torch.fx import GraphModule, Node
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import argument, computed_from, is_call
+from fxcompress.graph.operators import CONVOLUTIONS, EMBEDDINGS, LINEAR, RECURRENT, TRANSPOSED_CONVOLUTIONS
 from fxcompress.graph.tensors import Sources, tensor_of
 from fxcompress.text import listing
 from fxcompress.weights.rearranging import moved_axis, rearranged
 
 aten = torch.ops.aten
-
-CONVOLUTIONS = (aten.conv1d, aten.conv2d, aten.conv3d)
-TRANSPOSED_CONVOLUTIONS = (aten.conv_transpose1d, aten.conv_transpose2d, aten.conv_transpose3d)
-LINEAR = (aten.linear,)
-EMBEDDINGS = (aten.embedding, aten.embedding_bag)
-RECURRENT = (aten.lstm, aten.gru, aten.rnn_tanh, aten.rnn_relu)
 
 # For every layer: the arguments that hold its weights, and the axis of a weight that is the output's. Which axis of an
 # einsum's operand that is its equation says; any serves for scales.

@@ -9,12 +9,13 @@ from torch import nn
 
 from fxcompress.errors import WriteBackError
 from fxcompress.graph.tensors import named_tensors, read_tensors
+from fxcompress.pruning.removing.places import taken
 from fxcompress.text import listing
 from fxcompress.writing_back.saved import own_tensors
 
 if TYPE_CHECKING:
     from fxcompress.compiler import Result
-    from fxcompress.pruning.removing.rewrite import Plan
+    from fxcompress.pruning.removing.places import Plan
 
 Contents = dict[int, torch.Tensor]
 
@@ -69,9 +70,7 @@ def check_same_model(held: dict[str, torch.Tensor], captured: dict[str, torch.Te
 
 def content(path: str, tensor: torch.Tensor, made: torch.Tensor | None, plan: Plan) -> torch.Tensor:
     """Return a fresh tensor: what the result has under `path`, or, where no node reads it, what the plan leaves."""
-    left = tensor.detach()
-    for dim, kept in plan.get(path, {}).items():
-        left = left.index_select(dim, torch.tensor(kept, device=left.device))
+    left = taken(tensor.detach(), plan.get(path, {}))
     if made is None:
         return left.clone()
     if (made.shape, made.dtype) != (left.shape, left.dtype):

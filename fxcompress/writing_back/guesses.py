@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from fxcompress.pruning.removing.places import Dims, Places
 from fxcompress.writing_back.saved import own_tensors
 
 _COUNTED = re.compile(r"(?i)^(?!.*(dim|size|width)).*head")
@@ -98,7 +99,7 @@ def whole_blocks(axis: Axis, block: int) -> bool:
     return bool((rows.all(1) == rows.any(1)).all())
 
 
-def holders_of(model: nn.Module, kept: dict[int, dict[int, list[int]]], skip: set[int]) -> list[Holder]:
+def holders_of(model: nn.Module, kept: dict[int, Dims], skip: set[int]) -> list[Holder]:
     """Return the modules that have number attributes and axes that a plan prunes.
 
     Args:
@@ -116,9 +117,7 @@ def holders_of(model: nn.Module, kept: dict[int, dict[int, list[int]]], skip: se
     return made
 
 
-def _axes(
-    module: nn.Module, kept: dict[int, dict[int, list[int]]], known: dict[int, list[Axis]]
-) -> dict[tuple[str, int], Axis]:
+def _axes(module: nn.Module, kept: dict[int, Dims], known: dict[int, list[Axis]]) -> dict[tuple[str, int], Axis]:
     """Return the axes of all tensors in `module`, of two positions or more; none where nothing goes of any."""
     found = {}
     for path, inner in module.named_modules():
@@ -131,8 +130,14 @@ def _axes(
     return found if any(axis.kept is not None for axis in found.values()) else {}
 
 
-def _axes_of(tensor: torch.Tensor, kept: dict[int, list[int]]) -> list[Axis]:
-    return [Axis(size, tuple(kept[dim]) if dim in kept else None) for dim, size in enumerate(tensor.shape)]
+def _axes_of(tensor: torch.Tensor, kept: Dims) -> list[Axis]:
+    return [_axis(size, kept.get(dim)) for dim, size in enumerate(tensor.shape)]
+
+
+def _axis(size: int, places: Places | None) -> Axis:
+    """Return an axis; of one of which each group of a convolution keeps its own positions those of the first."""
+    row = places[0] if isinstance(places, tuple) else places
+    return Axis(size, None if row is None or len(row) == size else tuple(row))
 
 
 def _numbers(module: nn.Module) -> dict[Key, int]:

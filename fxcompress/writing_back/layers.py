@@ -10,11 +10,12 @@ from torch import nn
 from torch.fx import GraphModule, Node
 
 from fxcompress.graph.nodes import argument, is_call, scope
+from fxcompress.graph.operators import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 
 aten = torch.ops.aten
 _CONVS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_CONV_CALLS = (aten.conv1d, aten.conv2d, aten.conv3d, aten.conv_transpose1d, aten.conv_transpose2d)
+_CONV_CALLS = (*CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS)
 _BATCH_NORMS = (nn.modules.batchnorm._BatchNorm, nn.modules.instancenorm._InstanceNorm)
 Attributes = dict[str, Any]
 

@@ -11,7 +11,7 @@ import torch
 from axes_models import EXAMPLES, axes_of
 
 import fxcompress as fxc
-from fxcompress.analysis.axes import why
+from fxcompress.analysis.axes import analyse, why
 from fxcompress.analysis.axes.axis import CAT, Pin
 from fxcompress.analysis.axes.terms import leaves
 
@@ -73,6 +73,25 @@ def test_the_way_through_factors_that_two_links_of_a_call_share():
     assert inner.pinned is None
     assert why(axes, "one.weight:0").made_of == {"one.weight:0": ".0 * .1"}
     assert (groups.size, inner.size) == (4, 3)
+
+
+class Overlapping(torch.nn.Module):
+    """Reads the first eight of nine positions, and the last eight."""
+
+    def __init__(self):
+        super().__init__()
+        self.enter, self.again, self.leave = torch.nn.Linear(4, 9), torch.nn.Linear(8, 9), torch.nn.Linear(9, 4)
+
+    def forward(self, x):
+        y = self.enter(x)
+        return self.leave(y + self.again(y[:, :8]) + self.again(y[:, 1:]))
+
+
+def test_what_a_cut_leaves_over_is_said_of_the_call_that_cuts():
+    axes = analyse(fxc.capture(Overlapping().eval(), (torch.randn(2, 4),)).module)
+    (*_, last) = why(axes, "enter.bias:0").slots
+    assert (last.size, last.pinned.split(" ", 1)[1]) == (1, "leaves a piece of one position")
+    assert last.steps[-1].call == "aten.slice"
 
 
 def test_an_unknown_operator_is_the_reason():

@@ -9,7 +9,8 @@ from comparing import assert_same, target_names
 from torch import nn
 
 import fxcompress as fxc
-from fxcompress.capturing.in_place import mutating, twin_of
+from fxcompress.capturing.in_place import twin_of
+from fxcompress.graph import nodes
 
 aten = torch.ops.aten
 
@@ -27,7 +28,7 @@ def captured_function(function, *given):
 
 
 def writes(captured):
-    return [node.name for node in captured.module.graph.nodes if mutating(node)]
+    return [node.name for node in captured.module.graph.nodes if nodes.writes(node)]
 
 
 def test_nothing_in_place_is_left_in_the_model_of_views():

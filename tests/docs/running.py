@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import fxcompress.cli.progress
-import fxcompress.plugins
+import fxcompress.installed
 import fxcompress.reporting
 from docs.pages import Block
 from fxcompress.cli import main
@@ -112,7 +112,7 @@ class PageRun:
             for name in [name for name in sys.modules if name.partition(".")[0] == package]:
                 self.monkeypatch.delitem(sys.modules, name)
         self.monkeypatch.delenv(DISABLE_AUTOLOAD, raising=False)
-        self.monkeypatch.setattr(fxcompress.plugins, "entry_points", self._entry_points)
+        self.monkeypatch.setattr(fxcompress.installed, "entry_points", self._entry_points)
 
     def _test(self, project: Path) -> None:
         """Call the tests of a project, which take no fixtures."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from hypothesis import strategies as st
 
-BACKENDS = ("onednn", "fbgemm", "int_mm", "float")
+BACKENDS = ("native", "onednn", "fbgemm", "int_mm", "float")
 
 
 @dataclass

@@ -12,7 +12,7 @@ from quantized_nets import QuantizedDraft, near
 from torch import nn
 
 import fxcompress as fxc
-from fxcompress.kernels.backends import VARIABLE, read_again
+from fxcompress.kernels.backends import VARIABLE, available, read_again
 from fxcompress.passes.lower import Lower
 
 aten = torch.ops.aten
@@ -27,7 +27,9 @@ def asked_anew():
     read_again()
 
 
-every_backend_off = pytest.mark.parametrize("off", ["", "onednn", "fbgemm", "int_mm", "onednn,fbgemm,int_mm"])
+OTHERS = ("onednn", "fbgemm", "int_mm")
+ALL = ",".join(("native", *OTHERS))
+every_backend_off = pytest.mark.parametrize("off", ["", "native", *(f"native,{name}" for name in OTHERS), ALL])
 
 
 def attention(draft, x, quantized):
@@ -52,10 +54,12 @@ def test_attention_becomes_one_product(monkeypatch, off, kind):
     module = draft.module(attention(draft, given, quantized))
     want, names = module(x), list(module.state_dict())
     module, context = apply(LOWER, module)
-    name = {"by_rows": "linear_dynamic", "static": "linear_static", "floats": "linear_weight_only"}[kind]
+    dynamic = "linear_tokens" if available("native") else "linear_dynamic"
+    name = {"by_rows": dynamic, "static": "linear_static", "floats": "linear_weight_only"}[kind]
     assert sum(name in operation for operation in operations(module)) == 1
     assert not any("dequantize" in operation for operation in operations(module))
-    assert context.statistics == {"layers": 3, "products": 1, "left": 0}
+    assert {**context.statistics, "attentions": 0} == {"layers": 3, "products": 1, "attentions": 0, "left": 0}
+    assert context.statistics["attentions"] == available("native")
     assert near(module(x), want)
     assert list(module.state_dict()) == names
     assert bool(off) == any("switched off" in note for note in context.notes)
@@ -92,7 +96,7 @@ def test_bytes_flow_from_layer_to_layer(monkeypatch, off, post):
     want = module(x)
     module, context = apply(LOWER, module)
     assert operations(module) == ["fxcompress.quantize_u8", "fxcompress.linear_static", "fxcompress.linear_static"]
-    assert context.statistics == {"layers": 2, "products": 2, "left": 0}
+    assert context.statistics == {"layers": 2, "products": 2, "attentions": 0, "left": 0}
     assert near(module(x), want, 5e-3)
 
 
@@ -120,12 +124,9 @@ def test_convolutions(monkeypatch, off):
     module = draft.module(draft.call(aten.add.Tensor, side, x))
     want = module(image)
     module, context = apply(LOWER, module)
-    assert context.statistics == {"layers": 2, "products": 2, "left": 0}
-    assert operations(module)[:3] == [
-        "fxcompress.quantize_u8",
-        "fxcompress.conv_static",
-        "quantized_decomposed.dequantize_per_tensor",
-    ]
+    assert context.statistics == {"layers": 2, "products": 2, "attentions": 0, "left": 0}
+    # The addition of bytes goes into the second one.
+    assert operations(module) == ["fxcompress.quantize_u8", "fxcompress.conv_static", "fxcompress.conv_static"]
     assert near(module(image), want, 5e-3)
 
 

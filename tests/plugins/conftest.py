@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fxcompress.plugins import DISABLE_AUTOLOAD, GROUP
+from fxcompress.installed import GROUP
+from fxcompress.plugins import DISABLE_AUTOLOAD
 from fxcompress.skeleton import write_skeleton
 
 PLUGINS = Path(__file__).parents[2] / "plugins"

@@ -139,6 +139,18 @@ def test_passes_are_given_the_rules_of_the_run():
     assert without.stages[0].details["free"] == []
 
 
+def test_a_plan_is_applied_with_the_rules_of_plugins():
+    plugins = plugins_with(("mine", plugin((OPERATOR, elementwise), zeros=KEEP)))
+    plan = fxc.compress(Net().eval(), (torch.randn(3, 4),), "prune{round_to=1 exact=true}", plugins=plugins).plan
+    other, x, kept = captured(), torch.randn(3, 4), plan["enter.weight"][0]
+    held = other.module.state_dict()
+    hidden = (x @ held["enter.weight"][kept].T + held["enter.bias"][kept]) / 2
+    want = hidden @ held["leave.weight"][:, kept].T + held["leave.bias"]
+    assert torch.allclose(fxc.apply_plan(other, plan, plugins=plugins).module(x), want, atol=1e-6)
+    with pytest.raises(fxc.FxcompressError, match="cannot stay without others"):
+        fxc.apply_plan(other, plan)
+
+
 @pytest.mark.parametrize("targets", [(OPERATOR, OPERATOR), (OPERATOR, "fxcompress_test::halve")], ids=str)
 def test_two_rules_for_one_operator_are_an_error_that_names_both(targets):
     first, second = (plugin((target, rule)) for target, rule in zip(targets, (elementwise, another), strict=True))

@@ -49,35 +49,36 @@ def outcomes(good, tmp_path_factory):
 
 
 def test_built_ins_come_first_then_entry_points_by_name(outcomes):
-    assert outcomes["all"].names == ["passes", "lowrank", "memory", "round-weights", "scan"]
+    assert outcomes["all"].names == ["passes", "targets", "lowrank", "memory", "openvino", "round-weights", "scan"]
     rows = outcomes["all"].out.splitlines()[2:]
     assert "built in" in rows[0]
-    assert "fxcompress-lowrank 0.1.0" in rows[1]
-    assert rows[1].endswith("register_passes")
-    assert rows[2].endswith("register_instruments")
-    assert rows[4].endswith("register_axis_rules")
+    assert "fxcompress-lowrank 0.1.0" in rows[2]
+    assert rows[2].endswith("register_passes")
+    assert rows[3].endswith("register_instruments")
+    assert rows[4].endswith("register_targets")
+    assert rows[6].endswith("register_axis_rules")
 
 
 def test_a_plugin_can_be_blocked_the_built_in_ones_too(outcomes):
-    assert outcomes["one blocked"].names == ["passes", "memory", "round-weights", "scan"]
+    assert outcomes["one blocked"].names == ["passes", "targets", "memory", "openvino", "round-weights", "scan"]
     assert outcomes["built-ins blocked"].names == ["lowrank", "round-weights"]
 
 
 def test_autoload_can_be_switched_off(outcomes):
-    assert outcomes["none"].names == ["passes"]
+    assert outcomes["none"].names == ["passes", "targets"]
 
 
 def test_plugins_load_by_the_name_of_an_entry_point_or_a_module(outcomes):
-    assert outcomes["by entry point"].names == ["passes", "memory"]
+    assert outcomes["by entry point"].names == ["passes", "targets", "memory"]
     assert "fxcompress-memory 0.1.0" in outcomes["by entry point"].out
-    assert outcomes["by module"].names == ["passes", "fxcompress_lowrank"]
+    assert outcomes["by module"].names == ["passes", "targets", "fxcompress_lowrank"]
     assert "module fxcompress_lowrank" in outcomes["by module"].out
-    assert outcomes["in the order given"].names == ["passes", "memory", "lowrank"]
+    assert outcomes["in the order given"].names == ["passes", "targets", "memory", "lowrank"]
 
 
 def test_what_is_loaded_already_is_not_loaded_again(outcomes):
     for name in ("by module, loaded already", "twice"):
-        assert outcomes[name].names == ["passes", "lowrank", "memory", "round-weights", "scan"]
+        assert outcomes[name].names == ["passes", "targets", "lowrank", "memory", "openvino", "round-weights", "scan"]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,22 +14,30 @@ from torch.fx import Interpreter, Node
 
 import fxcompress as fxc
 from fxcompress.analysis.axes.analyse import analyse
+from fxcompress.analysis.axes.apart import Outer
 from fxcompress.analysis.axes.groups import Group, Kept, groups_of
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.graph.tensors import attribute
-from fxcompress.pruning.removing.rewrite import Plan, remove
+from fxcompress.pruning.choosing.candidates import apart
+from fxcompress.pruning.removing.places import Plan
+from fxcompress.pruning.removing.rewrite import remove
 
 TOLERANCE = 1e-10
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How many groups of a network are free, how many of them exact, and the two errors, relative to the results."""
+    """How many groups of a network are free, how many of them exact, and the two errors, relative to the results.
+
+    Attributes:
+        apart: how many of the exact ones lost other slots in each place.
+    """
 
     groups: int
     exact: int
     error: float
     permuted: float
+    apart: int = 0
 
     @property
     def holds(self) -> bool:
@@ -43,11 +52,11 @@ def checked(model: nn.Module, given: torch.Tensor, seed: int) -> Outcome:
     free = [group for group in groups_of(axes) if group.free]
     exact = [group for group in free if not any(id(leaf) in wrong for leaf in group.leaves)]
     permuted = _permuted(captured, free, given, seed)
-    kept = Kept(random_masks(exact, seed))
+    kept = random_kept(exact, apart(axes, exact, wrong), seed)
     plan = remove(captured.module, axes, kept)
     with torch.no_grad():
         expected, found = masked(model, plan)(given), Predicted(captured.module).run(given)
-    return Outcome(len(free), len(exact), distance(expected, found), permuted)
+    return Outcome(len(free), len(exact), distance(expected, found), permuted, len(kept.outer))
 
 
 class Predicted(Interpreter):
@@ -62,25 +71,35 @@ class Predicted(Interpreter):
         return made
 
 
-def random_masks(groups: list[Group], seed: int) -> dict[int, np.ndarray]:
-    """Return for most groups which slots stay, at least one."""
+def random_kept(groups: list[Group], outers: dict[int, Outer], seed: int) -> Kept:
+    """Return which slots of most groups stay, at least one; of those in `outers` other ones in each place."""
     generator = np.random.default_rng(seed)
-    masks = {}
+    masks: dict[int, np.ndarray] = {}
+    outer = {}
     for group in groups:
         mask = np.zeros(group.size, bool)
         mask[generator.permutation(group.size)[: generator.integers(1, group.size)]] = True
         if generator.random() < 0.8:
             masks |= group.in_leaves(mask)
-    return masks
+            if id(group.leaf) in outers:
+                outer[id(group.leaf)] = outers[id(group.leaf)]
+                rows = np.tile(mask, (math.prod(one.size for one in outer[id(group.leaf)]), 1))
+                masks[id(group.leaf)] = generator.permuted(rows, axis=1)
+    return Kept(masks, outer)
 
 
 def masked(model: nn.Module, plan: Plan) -> nn.Module:
-    """Return a copy of a model with zeros wherever `plan` does not keep a position."""
+    """Return a copy of a model with zeros wherever `plan` does not keep a position.
+
+    Where groups of a convolution read other channels each, what gives these channels is zero.
+    """
     model = copy.deepcopy(model)
     with torch.no_grad():
         for path, dims in plan.items():
             tensor = attribute(model, path)
             for dim, positions in dims.items():
+                if isinstance(positions, tuple):
+                    continue
                 gone = torch.ones(tensor.shape[dim], dtype=torch.bool)
                 gone[positions] = False
                 tensor.movedim(dim, 0)[gone] = 0

@@ -16,7 +16,11 @@ from fxcompress.targets import load_artifact, save_artifact
 from targets.forge import pack, unpack
 from targets.test_mutations import change
 
-PLAN = {"inner.weight": {0: [0, 1, 3], 1: [1, 2]}, "inner.bias": {0: [0, 1, 3]}}
+PLAN = {
+    "inner.weight": {0: [0, 1, 3], 1: [1, 2]},
+    "inner.bias": {0: [0, 1, 3]},
+    "grouped.weight": {0: [0, 1, 3, 4], 1: ([0, 2], [1, 2])},
+}
 
 
 class Net(nn.Module):
@@ -147,6 +151,14 @@ BAD = {
     "a quote in a name": {"kept": [[0]], "tensors": {'a"': {"0": 0}}},
     "a line in a name": {"kept": [[0]], "tensors": {"a\n": {"0": 0}}},
     "no name": {"kept": [[0]], "tensors": {"": {"0": 0}}},
+    "runs of dim 0": {"kept": [[0, 1], [1, 2]], "tensors": {"a": {"0": [0, 1]}}},
+    "runs without rows": {"kept": [[0, 1], [1, 2]], "tensors": {"a": {"1": [0, 1]}}},
+    "one run": {"kept": [[0, 1], [2]], "tensors": {"a": {"0": 0, "1": [1]}}},
+    "no run": {"kept": [[0, 1]], "tensors": {"a": {"0": 0, "1": []}}},
+    "rows that three runs do not share": {"kept": [[0, 1], [2]], "tensors": {"a": {"0": 0, "1": [1, 1, 1]}}},
+    "runs of other lengths": {"kept": [[0, 1], [2]], "tensors": {"a": {"0": 0, "1": [0, 1]}}},
+    "runs in runs": {"kept": [[0, 1]], "tensors": {"a": {"0": 0, "1": [[0, 0], 0]}}},
+    "a run that is a truth": {"kept": [[0, 1], [2, 3]], "tensors": {"a": {"0": 0, "1": [1, True]}}},
     "a long name": {"kept": [[0]], "tensors": {"a" * 2000: {"0": 0}}},
 }
 
@@ -161,14 +173,26 @@ def test_a_bad_plan_is_refused(good, tmp_path, what):
     assert len(str(caught.value)) < 2500
 
 
+def runs_of(places):
+    return places if isinstance(places, tuple) else (places,)
+
+
+def are_positions(kept):
+    return kept and kept == sorted(set(kept)) and kept[0] >= 0 and all(type(one) is int for one in kept)
+
+
+def fit(rows, dims):
+    return len({len(row) for row in rows}) == 1 < len(rows) and len(dims[0]) % len(rows) == 0
+
+
 def is_plan(plan):
     return all(
         type(name) is str
         and len(name) <= 1000
         and dims
         and all(type(dim) is int and 0 <= dim < 64 for dim in dims)
-        and all(kept and kept == sorted(set(kept)) and kept[0] >= 0 for kept in dims.values())
-        and all(type(position) is int for kept in dims.values() for position in kept)
+        and all(rows and all(map(are_positions, rows)) for rows in map(runs_of, dims.values()))
+        and all(fit(runs_of(places), dims) for places in dims.values() if isinstance(places, tuple))
         for name, dims in plan.items()
     )
 
@@ -181,7 +205,8 @@ def test_changes_of_the_plan_are_refused_or_give_a_plan(good, tmp_path):
     for _ in range(400):
         changed = {"plan": copy.deepcopy(document["plan"])}
         for _ in range(chance.choice((1, 1, 2))):
-            change(changed, chance)
+            if changed:
+                change(changed, chance)
         path.write_bytes(pack(metadata, {**document, **changed}, blobs))
         try:
             plan = load_artifact(path).plan

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import operator
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -10,7 +11,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.axes.axis import TAPPED, Axis, Link, Pin, Role, Value
+from fxcompress.analysis.axes.axis import CONTRACT, TAPPED, Axis, Link, Pin, Role, Value
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules import POINTWISE, TABLE, Rule
 from fxcompress.analysis.axes.rules.pointwise import pointwise
@@ -32,6 +33,8 @@ class Axes:
         links: what the rules stated, in the order of the graph.
         roles: what each call contracts and reduces.
         zeros: what each call does to slots that are zero.
+        within: by the id of an axis that has the slots of one group, as that of a grouped convolution's weight has, the
+            axes that have those of all groups, one for every call that reads it.
         unknown: calls that no rule describes, by operator; their axes are pinned.
     """
 
@@ -41,12 +44,28 @@ class Axes:
     links: list[Link] = field(default_factory=list)
     roles: dict[Node, list[Role]] = field(default_factory=dict)
     zeros: dict[Node, str] = field(default_factory=dict)
+    within: dict[int, list[Axis]] = field(default_factory=dict)
     unknown: dict[str, list[Node]] = field(default_factory=dict)
 
     def value(self, node: Any) -> Value | None:
         """Return the tensor that a node gives, None where it gives none or several."""
         found = self.values.get(node, ())
         return found[0] if len(found) == 1 else None
+
+    @functools.cached_property
+    def contracted(self) -> set[int]:
+        """The ids of the axes that some call contracts."""
+        roles = (role for row in self.roles.values() for role in row if role.kind == CONTRACT)
+        return {id(axis) for role in roles for axis in role.axes}
+
+    @functools.cached_property
+    def readers(self) -> dict[int, list[tuple[Node, Node]]]:
+        """By the id of a stored value the calls that read it, with the node that they read it through."""
+        found: dict[int, list[tuple[Node, Node]]] = {}
+        for node, row in self.values.items():
+            if node.op == "get_attr" and row[0] is not None:
+                found.setdefault(id(row[0]), []).extend((user, node) for user in node.users)
+        return found
 
     def axes(self) -> list[Axis]:
         """Return every axis of every value once."""
@@ -140,6 +159,8 @@ def _state(axes: Axes, node: Node, rules: Mapping[Any, Rule]) -> None:
     else:
         axes.zeros[node] = found.zeros
         found.state(op)
+    for inner, whole in op.within:
+        axes.within.setdefault(id(inner), []).append(whole)
     axes.links += op.links
     axes.roles[node] = op.roles
 

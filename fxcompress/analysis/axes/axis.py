@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch.fx import Node
@@ -37,12 +38,15 @@ class Value:
         self.node, self.index = node, index
         self.axes = tuple(Axis(self, dim, size) for dim, size in enumerate(sizes))
 
+    def of(self, given: Any) -> torch.Tensor:
+        """Return this tensor from what its node gives: one tensor, or several."""
+        found: torch.Tensor = given[self.index] if isinstance(given, list | tuple) else given
+        return found
+
     @property
     def dtype(self) -> torch.dtype:
         """The element type."""
-        given = self.node.meta["val"]
-        found: torch.dtype = (given[self.index] if isinstance(given, list | tuple) else given).dtype
-        return found
+        return self.of(self.node.meta["val"]).dtype
 
     def __repr__(self) -> str:
         return str(self.node.target) if self.node.op == "get_attr" else f"%{self.node.name}"
@@ -64,6 +68,11 @@ class Pin:
     text: str
     node: Node
     axis: Axis | None = None
+
+    @property
+    def of_one(self) -> Pin:
+        """Why the same call pins what it cuts off as a piece of one position."""
+        return Pin("leaves a piece of one position", self.node)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from dataclasses import dataclass
 from math import prod
@@ -11,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.apart import Outer, run_and_slot
 from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.terms import LEAF, PRODUCT, Term, find, leaves
 
@@ -115,25 +117,49 @@ class Kept(Left):
     """Which positions are left.
 
     Args:
-        masks: a leaf's id to a boolean array of its size, true where a slot stays; other leaves keep all.
+        masks: a leaf's id to a boolean array of its size, true where a slot stays; other leaves keep all. Of a leaf in
+            `outer`, [places of what stands before it, slots], with as many slots in each row.
+        outer: a leaf's id to what stands before it, of which each place keeps slots of its own; see `apart.py`.
     """
 
-    def __init__(self, masks: Mapping[int, Mask]) -> None:
-        super().__init__({leaf: int(mask.sum()) for leaf, mask in masks.items()})
+    def __init__(self, masks: Mapping[int, Mask], outer: Mapping[int, Outer] | None = None) -> None:
+        super().__init__({leaf: int(mask.reshape(-1, mask.shape[-1])[0].sum()) for leaf, mask in masks.items()})
         self.masks = masks
+        self.outer = outer or {}
+        self._together: dict[int, Mask | None] = {}
         self._positions: dict[int, Mask | None] = {}
 
     def positions(self, term: Term) -> Mask | None:
-        """Return a boolean array over the positions of `term`, true where one stays; None where all do."""
+        """Return a boolean array over the positions of `term`, true where one stays; None where all do.
+
+        Of leaves in `outer` the term has what stands before them too.
+        """
         term = find(term)
         if id(term) not in self._positions:
-            self._positions[id(term)] = self._mask(term)
+            rows = [self._alike(term), *(self._apart(term, leaf) for leaf in self.apart_in(term))]
+            some = [row for row in rows if row is not None]
+            self._positions[id(term)] = functools.reduce(np.logical_and, some) if some else None
         return self._positions[id(term)]
+
+    def apart_in(self, term: Term) -> list[Term]:
+        """Return the leaves of `term` of which each place of what stands before them keeps slots of its own."""
+        return [leaf for leaf in leaves(term) if id(leaf) in self.outer] if self.outer else []
+
+    def _apart(self, term: Term, leaf: Term) -> Mask:
+        run, slot = run_and_slot(term, leaf, self.outer[id(leaf)])
+        return np.asarray((slot < 0) | self.masks[id(leaf)][run, slot], bool)
+
+    def _alike(self, term: Term) -> Mask | None:
+        """Return a mask by the leaves that lose the same slots everywhere."""
+        term = find(term)
+        if id(term) not in self._together:
+            self._together[id(term)] = self._mask(term)
+        return self._together[id(term)]
 
     def _mask(self, term: Term) -> Mask | None:
         if term.kind == LEAF:
-            return self.masks.get(id(term))
-        parts = [(part, self.positions(part)) for part in term.parts]
+            return None if id(term) in self.outer else self.masks.get(id(term))
+        parts = [(part, self._alike(part)) for part in term.parts]
         if all(mask is None for _, mask in parts):
             return None
         rows = [np.ones(part.size, bool) if mask is None else mask for part, mask in parts]

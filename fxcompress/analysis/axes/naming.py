@@ -12,8 +12,6 @@ from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, summand
 from fxcompress.errors import UsageError
 from fxcompress.text import listing, suggestion
 
-LONE = "stands alone: a piece of one position"
-
 
 def axis_name(axis: Axis) -> str:
     """Return `layer1.0.conv1.weight:0` or `%relu:1`; `%split[2]:1` for one of several results."""
@@ -29,13 +27,13 @@ def called(node: Node) -> str:
 
 def reason(pin: object) -> str:
     """Return the text of a pin without its place, the same for all calls of a kind."""
-    return pin.text if isinstance(pin, Pin) else LONE
+    return pin.text if isinstance(pin, Pin) else str(pin)
 
 
 def said(pin: object) -> str:
     """Return a pin as a sentence: which call, or which result or input, wants the slots to stay, and why."""
     if not isinstance(pin, Pin):
-        return LONE
+        return str(pin)
     whole = pin.node.op in ("output", "placeholder") and pin.axis is not None
     subject = axis_name(pin.axis) if whole and pin.axis is not None else f"%{pin.node.name}"
     colon = ":" if pin.text.startswith(("the ", "its ")) else ""

@@ -22,23 +22,22 @@ from fxcompress.analysis.axes.axis import (
     Role,
     Value,
 )
+from fxcompress.analysis.axes.call_axes import CallAxes
 from fxcompress.analysis.axes.terms import SUM, Term, find, pin, product, total, units
 from fxcompress.analysis.axes.unification import match_products, unify
-from fxcompress.graph.nodes import argument
 
 MOST_GATHERED = 8192
 
 
-class Op:
+class Op(CallAxes):
     """One call, as a rule sees it.
 
     A rule states links between axes, and with them how the calls behave when slots are removed. Axes of size 1 take
     part in nothing. Statements that cannot hold, since the sizes differ, pin the axes.
 
     Attributes:
-        node: the call.
-        outputs: the values that it gives, None where an output is no tensor.
         links, roles: what the rule has stated.
+        within: axes that have the slots of one group, each with the axis that has those of all groups.
     """
 
     def __init__(
@@ -48,50 +47,16 @@ class Op:
         outputs: Sequence[Value | None],
         constants: Callable[[Any], torch.Tensor | None] = lambda _: None,
     ) -> None:
-        self.node = node
-        self.outputs = outputs
+        super().__init__(node, values, outputs)
         self.links: list[Link] = []
         self.roles: list[Role] = []
-        self._values = values
+        self.within: list[tuple[Axis, Axis]] = []
         self._constants = constants
         self._refused = Pin("the sizes have no common factors", node)
-
-    # -- what the call takes and gives
-
-    @property
-    def output(self) -> Value:
-        """The first output."""
-        found = self.outputs[0]
-        assert found is not None
-        return found
-
-    def argument(self, name: str) -> Any:
-        """Return an argument by the name in the operator's schema, its default where it was left out."""
-        return argument(self.node, name)
-
-    def input(self, name: str) -> Value | None:
-        """Return the tensor given for the argument `name`, None where there is none."""
-        given = self.argument(name)
-        return self._values(given) if isinstance(given, Node) else None
-
-    def given(self, name: str) -> Value:
-        """Return the tensor given for the argument `name`, which the operator demands."""
-        found = self.input(name)
-        assert found is not None, f"{self.node.target} without {name}"
-        return found
-
-    def inputs(self, name: str) -> list[Value | None]:
-        """Return the tensors of a list of tensors."""
-        return [self._values(one) if isinstance(one, Node) else None for one in self.argument(name)]
 
     def constant(self, name: str) -> torch.Tensor | None:
         """Return the stored tensor given for the argument `name`; None where it is computed."""
         return self._constants(self.argument(name))
-
-    def tensors(self) -> list[Value]:
-        """Return every tensor that the call takes, once."""
-        found = (self._values(one) for one in self.node.all_input_nodes)
-        return [one for one in found if one is not None]
 
     # -- links
 
@@ -121,8 +86,11 @@ class Op:
         else:
             self.pin((*ones, *others), "its size does not follow from the others")
 
-    def grouped(self, axis: Axis, groups: Term, inner: Term) -> None:
-        """State that `axis` is `groups` times `inner`."""
+    def grouped(self, axis: Axis, groups: Term, inner: Term | Axis) -> None:
+        """State that `axis` is `groups` times `inner`: a term, or an axis that has the slots of one group."""
+        if isinstance(inner, Axis):
+            self.within.append((inner, axis))
+            inner = inner.term
         if axis.size != 1:
             self.links.append(Link(VIEW, self.node, (axis,)))
             unify(axis.term, product(groups, inner), self._refused)
@@ -192,7 +160,7 @@ class Op:
 
     def contract_groups(self, one: Axis, inner: Axis, groups: Term) -> None:
         """State that `one` is `groups` times `inner`, and that the call contracts the two within each group."""
-        self.grouped(one, groups, inner.term)
+        self.grouped(one, groups, inner)
         self.links.append(Link(CONTRACT, self.node, (one, inner)))
         if inner.size != 1:
             self.roles.append(Role(CONTRACT, self.node, (inner, one), inner.term))

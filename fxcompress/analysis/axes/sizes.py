@@ -7,9 +7,8 @@ from typing import Any
 import sympy
 import torch
 
-# The first Mersenne primes that no size in memory reaches; each symbol of a graph is one of them.
-_PRIMES = tuple(2**exponent - 1 for exponent in (61, 89, 107, 127, 521, 607, 1279, 2203, 2281, 3217))
 DYNAMIC = 2**60
+_APART = 2**16
 
 
 class Sizes:
@@ -30,12 +29,18 @@ class Sizes:
 
     def _number(self, expression: sympy.Expr) -> int:
         for symbol in sorted(expression.free_symbols, key=str):
-            self._symbols.setdefault(symbol, _PRIMES[len(self._symbols)])
+            if symbol not in self._symbols:
+                self._symbols[symbol] = _prime(len(self._symbols))
         value = expression.subs(self._symbols)
         if value.is_Integer and value > 0:
             return int(value)
         # Not a product of dynamic and fixed sizes: equal to nothing but itself.
         return 2**4000 + len(self._known)
+
+
+def _prime(number: int) -> int:
+    """Return the prime for the symbol of this number: none is near another one, and no size in memory reaches any."""
+    return int(sympy.nextprime(2 * DYNAMIC * _APART**number))
 
 
 def is_dynamic(size: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from math import prod
 
+from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.terms import LEAF, PRODUCT, SUM, Term, factors, find, pin, product, summands, total
 
 
@@ -118,7 +119,7 @@ def _cover(large: Term, small: Term, larges: list[Term], smalls: list[Term], why
 def _cut(term: Term, size: int, row: list[Term], why: object) -> None:
     """Cut `term` in two, the first of `size`, and put both on the reversed `row`; pin it where it does not divide."""
     if term.kind == LEAF:
-        split(term, (size, term.size - size))
+        split(term, (size, term.size - size), why)
         row += reversed([find(part) for part in term.parts])
         return
     major, *minor = factors(term)
@@ -167,11 +168,11 @@ def _repeat(major: Term, minor: list[Term], parts: list[Term], inner: int, why: 
         unify(product(*minor), total(*row), why)
 
 
-def split(term: Term, sizes: Sequence[int]) -> None:
+def split(term: Term, sizes: Sequence[int], why: object) -> None:
     """Make a sum of parts of `sizes` out of a leaf. A part of one position is pinned: it is a place of its own."""
     term.kind = SUM
     term.parts = tuple(Term(size, pin=term.pin) for size in sizes)
-    _pin_units(term.parts, "one position")
+    _pin_units(term.parts, why.of_one if isinstance(why, Pin) else why)
 
 
 def _pin_units(parts: Sequence[Term], why: object) -> None:

@@ -8,7 +8,7 @@ the removed slots is followed through the graph, leaf by leaf: zero, some finite
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from typing import Any
 
 import torch
@@ -16,7 +16,8 @@ from torch.fx import Node
 from torch.fx.node import map_arg
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Pin, Role, Value
+from fxcompress.analysis.axes.axis import CONTRACT, NORMALISED, TAPPED, Axis, Pin, Role, Value
+from fxcompress.analysis.axes.call_axes import CallAxes
 from fxcompress.analysis.axes.rules import AFFINE, KEEP, POINTWISE, PRODUCT
 from fxcompress.analysis.axes.terms import Term, leaves
 from fxcompress.graph.nodes import argument, is_call
@@ -27,20 +28,23 @@ States = dict[int, int]
 PLACES = ("indices", "index", "grid", "random_samples", "other")
 
 
-def inexact(axes: Axes) -> dict[int, Pin]:
+def inexact(axes: Axes, not_zero: Container[int] = ()) -> dict[int, Pin]:
     """Return the leaves whose slots have an effect even where they are zero in every carrier, and where that is.
 
     Leaves are given by their id. What pruning makes good by rewriting (means, root mean squares) counts as exact.
+
+    Args:
+        not_zero: ids of axes of stored tensors in which removed slots are not set to zero.
     """
-    following = _Following(axes)
+    following = _Following(axes, not_zero)
     return following.found
 
 
 class _Following:
     """One walk through a graph; `found` says where a removed slot would be missed."""
 
-    def __init__(self, axes: Axes) -> None:
-        self.axes = axes
+    def __init__(self, axes: Axes, not_zero: Container[int]) -> None:
+        self.axes, self.not_zero = axes, not_zero
         self.found: dict[int, Pin] = {}
         self.states: dict[int, States] = {}
         self.free: dict[int, list[Term]] = {}
@@ -62,24 +66,27 @@ class _Following:
     def _state(self, value: Value, leaf: int) -> int:
         return self.states.get(id(value), {}).get(leaf, FINITE)
 
+    def _state_of(self, axis: Axis, leaf: int) -> int:
+        return FINITE if id(axis) in self.not_zero else self._state(axis.value, leaf)
+
     def _call(self, node: Node, made: list[Value], roles: list[Role]) -> None:
         for role in roles:
             self._check(role)
         contracted = {id(axis) for role in roles if role.kind == CONTRACT for axis in role.axes}
-        carried = {id(one): self._carried(one, contracted) for one in self._inputs(node)}
+        carried = {id(one): self._carried(one, contracted) for one in self._around(node).tensors()}
         for value in made:
             states: States = {}
             for one in self._free(value):
                 states[id(one)] = self._after(node, value, id(one), carried)
             self.states[id(value)] = states
 
-    def _inputs(self, node: Node) -> list[Value]:
-        found = (self.axes.value(one) for one in node.all_input_nodes)
-        return [value for value in found if value is not None]
+    def _around(self, node: Node) -> CallAxes:
+        return CallAxes(node, self.axes.value, self.axes.values[node])
 
     def _carried(self, value: Value, contracted: set[int]) -> set[int]:
         """Return the leaves of a value in axes that the call hands on."""
         kept = [axis for axis in value.axes if axis.size > 1 and id(axis) not in contracted]
+        kept = [axis for axis in kept if id(axis) not in self.not_zero]
         return {id(one) for axis in kept for one in leaves(axis.term) if one.pin is None}
 
     def _check(self, role: Role) -> None:
@@ -87,7 +94,7 @@ class _Following:
         for one in leaves(role.term):
             if one.pin is not None or id(one) in self.found:
                 continue
-            states = [self._state(axis.value, id(one)) for axis in role.axes]
+            states = [self._state_of(axis, id(one)) for axis in role.axes]
             why = None
             if role.kind == NORMALISED:
                 why = "normalises over it"
@@ -101,51 +108,45 @@ class _Following:
 
     def _after(self, node: Node, made: Value, leaf: int, carried: dict[int, set[int]]) -> int:
         """Return the state of a leaf's removed slots in what a call gives."""
-        inputs = self._inputs(node)
+        around = self._around(node)
+        inputs = around.tensors()
         given = [self._state(value, leaf) if leaf in carried[id(value)] else None for value in inputs]
         zeros = self.axes.zeros[node]
         if zeros == POINTWISE:
             return _pointwise(node, tuple(given), tuple(value.dtype for value in inputs))
         if UNSAFE in given:
             return UNSAFE
-        places = self._named(node, *PLACES)
+        places = around.named(*PLACES)
         some = [state for value, state in zip(inputs, given, strict=True) if state is not None and value not in places]
         if zeros == KEEP and not _counts(made, inputs) and not _pads_with_more(node):
             return ZERO if some and set(some) == {ZERO} else FINITE
         if zeros == PRODUCT:
-            return self._product(node, dict(zip(inputs, given, strict=True)))
+            return _product(around, dict(zip(inputs, given, strict=True)))
         if zeros == AFFINE:
-            return self._affine(node, dict(zip(inputs, given, strict=True)))
+            return _affine(around, dict(zip(inputs, given, strict=True)))
         return FINITE
 
-    def _product(self, node: Node, given: dict[Value, int | None]) -> int:
-        """Zero where a factor is, if what is added (a bias) is zero too."""
-        added = list(self._named(node, "bias", "attn_mask"))
-        if str(node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
-            added += self._named(node, "self")
-        if "attention" in str(node.target):
-            # A mask goes to the scores, which are normalised: what is zero in the values stays zero.
-            given = {value: state for value, state in given.items() if value in self._named(node, "value")}
-            return ZERO if ZERO in given.values() else FINITE
-        factors = [state for value, state in given.items() if value not in added]
-        return ZERO if ZERO in factors and all(given[value] == ZERO for value in added) else FINITE
 
-    def _affine(self, node: Node, given: dict[Value, int | None]) -> int:
-        """A norm layer: zero where its shift is, and its scale or what it centres."""
-        bias = self._named(node, "bias")
-        scale = [given[value] for value in self._named(node, "weight")]
-        centred = [given[value] for value in self._named(node, "input", "running_mean")]
-        if any(given[value] != ZERO for value in bias):
-            return FINITE
-        return ZERO if ZERO in scale or set(centred) == {ZERO} else FINITE
+def _product(call: CallAxes, given: dict[Value, int | None]) -> int:
+    """Zero where a factor is, if what is added (a bias) is zero too."""
+    added = call.named("bias", "attn_mask")
+    if str(call.node.target).startswith(("aten.addmm", "aten.baddbmm", "aten.addbmm", "aten.addmv")):
+        added += call.named("self")
+    if "attention" in str(call.node.target):
+        # A mask goes to the scores, which are normalised: what is zero in the values stays zero.
+        given = {value: state for value, state in given.items() if value in call.named("value")}
+        return ZERO if ZERO in given.values() else FINITE
+    factors = [state for value, state in given.items() if value not in added]
+    return ZERO if ZERO in factors and all(given[value] == ZERO for value in added) else FINITE
 
-    def _named(self, node: Node, *names: str) -> list[Value]:
-        """Return the tensors given for the arguments `names`, those that the operator has."""
-        known = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
-        given = [argument(node, name) for name in names if name in known]
-        row = [one for value in given for one in (value if isinstance(value, list | tuple) else [value])]
-        found = (self.axes.value(one) for one in row if isinstance(one, Node))
-        return [value for value in found if value is not None]
+
+def _affine(call: CallAxes, given: dict[Value, int | None]) -> int:
+    """A norm layer: zero where its shift is, and its scale or what it centres."""
+    scale = [given[value] for value in call.named("weight")]
+    centred = [given[value] for value in call.named("input", "running_mean")]
+    if any(given[value] != ZERO for value in call.named("bias")):
+        return FINITE
+    return ZERO if ZERO in scale or set(centred) == {ZERO} else FINITE
 
 
 def _counts(made: Value, inputs: list[Value]) -> bool:

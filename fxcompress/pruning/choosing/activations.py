@@ -40,7 +40,7 @@ def observe_consumers(module: GraphModule, axes: Axes, batches: Iterable[Inputs]
 
     def look(node: Node, value: Any, seconds: float) -> None:
         for given, weight in sites.get(node, ()):
-            tensor = (value[given.value.index] if isinstance(value, list | tuple) else value).detach()
+            tensor = given.value.of(value).detach()
             rows = tensor.movedim(given.dim, 0).reshape(given.size, -1).double()
             seen = sums.setdefault(id(weight), Observed(given, torch.zeros(given.size), torch.zeros(given.size)))
             seen.magnitude = seen.magnitude.to(rows) + rows.abs().sum(1)

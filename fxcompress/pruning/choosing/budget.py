@@ -9,7 +9,8 @@ from math import floor, prod
 import numpy as np
 from numpy.typing import NDArray
 
-from fxcompress.analysis.axes.groups import Group, Left
+from fxcompress.analysis.axes.apart import Outer
+from fxcompress.analysis.axes.groups import Group, Kept, Left
 from fxcompress.analysis.axes.terms import factors
 
 Scores = NDArray[np.float64]
@@ -22,10 +23,12 @@ class Ranked:
     """One group with the scores of its slots.
 
     Attributes:
-        scores: [slots], the least important smallest.
+        scores: [places, slots], the least important smallest.
         ratio: the share to remove where it is fixed for this group, None where the pass's option says it.
         family: groups of one family are alike, so that their scores compare.
         original: slots of the group before the first of several steps: shares are of these.
+        outer: what stands before the slots, of which each place loses slots of its own; nothing where all lose the
+            same ones, and there is one place.
     """
 
     group: Group
@@ -33,6 +36,7 @@ class Ranked:
     ratio: float | None
     family: str
     original: int
+    outer: Outer = ()
 
     def beyond(self, share: float) -> float:
         """Return how many slots are still to go where `share` of the original ones goes."""
@@ -79,12 +83,12 @@ def _removed(ranked: Sequence[Ranked], share: float, scope: str) -> list[float]:
     if scope == LOCAL or not ranked:
         return [one.beyond(share) for one in ranked]
     scores = _comparable(ranked, scope)
-    together = np.sort(np.concatenate(scores))
-    whole = sum(one.original for one in ranked)
+    together = np.sort(np.concatenate([rows.reshape(-1) for rows in scores]))
+    whole = sum(one.original * len(one.scores) for one in ranked)
     place = max(0, round(share * whole - (whole - len(together))))
     if place == 0:
         return [0.0] * len(ranked)
-    return [float((row <= together[place - 1]).sum()) for row in scores]
+    return [float((rows <= together[place - 1]).sum()) / len(rows) for rows in scores]
 
 
 def _comparable(ranked: Sequence[Ranked], scope: str) -> list[Scores]:
@@ -94,7 +98,7 @@ def _comparable(ranked: Sequence[Ranked], scope: str) -> list[Scores]:
     for key, one in zip(keys, ranked, strict=True):
         row = sums.setdefault(key, [0.0, 0.0])
         row[0] += float(one.scores.sum())
-        row[1] += len(one.scores)
+        row[1] += one.scores.size
     return [one.scores / max(sums[key][0] / sums[key][1], 1e-300) for key, one in zip(keys, ranked, strict=True)]
 
 
@@ -126,19 +130,39 @@ def left_of(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> Left:
 
 
 def below(ranked: Sequence[Ranked], threshold: float, limits: Limits) -> dict[str, int]:
-    """Return how many slots of each group stay where all whose score is below `threshold` go."""
-    return {
-        one.group.name: min(one.group.size, max(limits.least, int((one.scores >= threshold).sum()))) for one in ranked
-    }
+    """Return how many slots of each group stay where all whose score is below `threshold` go.
+
+    Where places lose slots of their own, as many stay as in that which keeps most.
+    """
+    kept = {one.group.name: int((one.scores >= threshold).sum(1).max()) for one in ranked}
+    return {one.group.name: min(one.group.size, max(limits.least, kept[one.group.name])) for one in ranked}
 
 
 def keep_best(ranked: Sequence[Ranked], counts: Mapping[str, int]) -> dict[str, NDArray[np.bool_]]:
-    """Return for every group that loses slots which stay: those of the highest scores, of equal ones the first."""
+    """Return for every group that loses slots which stay: those of the highest scores, of equal ones the first.
+
+    Returns:
+        by the name of the group [places, slots].
+    """
     masks = {}
     for one in ranked:
         count = counts[one.group.name]
         if count < one.group.size:
-            mask = np.zeros(one.group.size, bool)
-            mask[np.argsort(-one.scores, kind="stable")[:count]] = True
+            mask = np.zeros(one.scores.shape, bool)
+            best = np.argsort(-one.scores, axis=1, kind="stable")[:, :count]
+            np.put_along_axis(mask, best, values=True, axis=1)
             masks[one.group.name] = mask
     return masks
+
+
+def kept_of(ranked: Sequence[Ranked], masks: Mapping[str, NDArray[np.bool_]]) -> Kept:
+    """Return what `keep_best` leaves of the leaves of groups."""
+    found: dict[int, NDArray[np.bool_]] = {}
+    outer: dict[int, Outer] = {}
+    for one in ranked:
+        mask = masks.get(one.group.name)
+        if mask is not None and one.outer:
+            found[id(one.group.leaf)], outer[id(one.group.leaf)] = mask, one.outer
+        elif mask is not None:
+            found |= one.group.in_leaves(mask[0])
+    return Kept(found, outer)

@@ -1,11 +1,15 @@
-"""Which groups may lose slots together: of the factors of one product only one does."""
+"""Which groups may lose slots together: of the factors of one product only one. And which lose others at each place."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
+from fxcompress.analysis.axes.analyse import Axes
+from fxcompress.analysis.axes.apart import Outer, outers, whole_axes
+from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group
 from fxcompress.analysis.axes.terms import PRODUCT, Term, factors, find, leaves
+from fxcompress.analysis.axes.zeros import inexact
 
 
 def candidates(groups: Sequence[Group], factor: int = 0) -> list[Group]:
@@ -27,6 +31,22 @@ def candidates(groups: Sequence[Group], factor: int = 0) -> list[Group]:
                     for name in set().union(*free) - chosen:
                         del found[name]
     return list(found.values())
+
+
+def apart(axes: Axes, groups: Sequence[Group], blame: Mapping[int, Pin]) -> dict[int, Outer]:
+    """Return by the id of its atom what stands before the slots of each of `groups` that may lose others in each place.
+
+    Which channels a group of a convolution no longer reads, an axis of its weight cannot say by positions of all rows.
+    So these are only slots for which the zeros in what computes them say enough: of sigmoids of them, say, the groups
+    lose the same ones.
+
+    Args:
+        blame: what is inexact where zeros stand in all weights.
+    """
+    atoms = {id(group.leaf) for group in groups}
+    found = {leaf: outer for leaf, outer in outers(axes).items() if leaf in atoms}
+    missed = inexact(axes, whole_axes(axes)) if found else {}
+    return {leaf: outer for leaf, outer in found.items() if leaf in blame or leaf not in missed}
 
 
 def _groups(term: Term, of_leaf: Mapping[int, Group], found: Mapping[str, Group]) -> set[str]:

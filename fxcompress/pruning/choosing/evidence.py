@@ -11,16 +11,17 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.axis import CONTRACT, Axis
+from fxcompress.analysis.axes.apart import Outer, positions_apart, runs, whole_axes
+from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.groups import Carrier, Group
 from fxcompress.analysis.axes.positions import positions_of_all
-from fxcompress.graph.nodes import is_call
+from fxcompress.graph.nodes import argument_names, is_call
+from fxcompress.graph.operators import NORMS
 from fxcompress.graph.tensors import attribute
 from fxcompress.pruning.choosing.activations import Observed
 
 aten = torch.ops.aten
 PRODUCER, CONSUMER, SCALE, SHIFT, OTHER = "producer", "consumer", "scale", "shift", "other"
-_NORMS = (aten.batch_norm, aten.layer_norm, aten.group_norm, aten.instance_norm, aten.rms_norm)
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,8 @@ class Slices:
         dim: its axis that carries the group.
         kind: "producer" (rows that compute the slots), "consumer" (columns that contract them), "scale" and "shift"
             (vectors that multiply or are added), "other" (running statistics, tables).
-        tensor: the whole tensor, floating.
+        tensor: the whole tensor, floating; of a convolution whose groups lose channels of their own its groups side by
+            side: [rows of a group, channels of all groups, ...].
         places: [slots, times], the positions of its axis `dim` in which each slot stands.
         whole_gradient: the gradient of the loss, like `tensor`; None where none was taken.
         magnitude: [slots], of what a consumer contracts: mean absolute value; None where nothing was observed.
@@ -81,7 +83,8 @@ class Evidence:
 
     Attributes:
         name: of the group.
-        slots: how many there are.
+        slots: how many there are; where each group of a convolution loses channels of its own, one for each group and
+            channel.
         slices: what its floating carriers hold, in the order of the graph.
         generator: for what is random.
     """
@@ -109,41 +112,54 @@ class Evidences:
     ) -> None:
         self.module, self.axes, self.generator = module, axes, generator
         self.observed, self.gradients = observed or {}, gradients or {}
-        self.contracted = contracted_axes(axes)
-        self.readers = readers_of(axes)
+        self.wholes = whole_axes(axes)
 
-    def of(self, group: Group) -> Evidence:
-        """Return the evidence for `group`."""
-        slices = [self._slices(carrier, group) for carrier in group.carriers]
-        return Evidence(group.name, group.size, [one for one in slices if one is not None], self.generator)
+    def of(self, group: Group, outer: Outer = ()) -> Evidence:
+        """Return the evidence for the slots of `group`, or for those in each place of what stands before it."""
+        slices = [self._slices(carrier, group, outer) for carrier in group.carriers]
+        some = [one for one in slices if one is not None]
+        return Evidence(group.name, runs(outer) * group.size, some, self.generator)
 
     def kind(self, carrier: Carrier) -> str:
         """Return what a carrier does to the slots."""
-        if id(carrier.axis) in self.contracted:
+        if id(carrier.axis) in self.axes.contracted:
             return CONSUMER
         if sum(axis.size > 1 for axis in carrier.axis.value.axes) > 1:
             return PRODUCER
-        return _vector_kind(self.readers.get(id(carrier.axis.value), []), carrier.path)
+        return _vector_kind(self.axes.readers.get(id(carrier.axis.value), []), carrier.path)
 
-    def _slices(self, carrier: Carrier, group: Group) -> Slices | None:
-        tensor = attribute(self.module, carrier.path).detach()
+    def _slices(self, carrier: Carrier, group: Group, outer: Outer) -> Slices | None:
+        tensor, axis = attribute(self.module, carrier.path).detach(), carrier.axis
         if not tensor.is_floating_point():
             return None
+        gradient = self.gradients.get(carrier.path)
+        if outer and id(axis) in self.wholes:
+            count, axis = self.wholes[id(axis)].size // axis.size, self.wholes[id(axis)]
+            tensor = side_by_side(tensor, carrier.dim, count)
+            gradient = None if gradient is None else side_by_side(gradient, carrier.dim, count)
         seen = self.observed.get(id(carrier.axis))
+        looked = None if seen is None else places_of(seen.axis, group, outer)
         return Slices(
             carrier.path,
             carrier.dim,
             self.kind(carrier),
             tensor,
-            places_of(carrier.axis, group).to(tensor.device),
-            self.gradients.get(carrier.path),
-            None if seen is None else seen.magnitude[places_of(seen.axis, group)].mean(1),
-            None if seen is None else seen.squares[places_of(seen.axis, group)].sum(1).sqrt(),
+            places_of(axis, group, outer).to(tensor.device),
+            gradient,
+            None if seen is None else seen.magnitude[looked].mean(1),
+            None if seen is None else seen.squares[looked].sum(1).sqrt(),
         )
 
 
-def places_of(axis: Axis, group: Group) -> torch.Tensor:
-    """Return [slots, times]: the positions of `axis` in which each slot of a group stands."""
+def side_by_side(weight: torch.Tensor, dim: int, groups: int) -> torch.Tensor:
+    """Return the weight of a convolution with its groups one behind the other along `dim` in place of dim 0."""
+    return torch.cat(weight.tensor_split(groups), dim)
+
+
+def places_of(axis: Axis, group: Group, outer: Outer = ()) -> torch.Tensor:
+    """Return [slots, times]: the positions of `axis` in which each slot of a group stands, in each place of `outer`."""
+    if outer:
+        return torch.from_numpy(positions_apart(axis.term, group.leaf, outer))
     return torch.from_numpy(positions_of_all(axis.term, group.leaves))
 
 
@@ -153,26 +169,12 @@ def gathered(tensor: torch.Tensor, dim: int, places: torch.Tensor) -> torch.Tens
     return rows[places].reshape(len(places), -1)
 
 
-def contracted_axes(axes: Axes) -> set[int]:
-    """Return the ids of the axes that some call contracts."""
-    return {id(axis) for roles in axes.roles.values() for role in roles if role.kind == CONTRACT for axis in role.axes}
-
-
-def readers_of(axes: Axes) -> dict[int, list[tuple[Node, Node]]]:
-    """Return by stored value the calls that read it, with the node that they read it through."""
-    found: dict[int, list[tuple[Node, Node]]] = {}
-    for node, row in axes.values.items():
-        if node.op == "get_attr" and row[0] is not None:
-            found.setdefault(id(row[0]), []).extend((user, node) for user in node.users)
-    return found
-
-
 def _vector_kind(readers: Sequence[tuple[Node, Node]], path: str) -> str:
     """Say whether a vector multiplies or is added, by the calls that read it."""
     for node, source in readers:
-        if is_call(node, *_NORMS):
-            names = [parameter.name for parameter in node.target._schema.arguments]  # type: ignore[union-attr]
-            name = next((name for name, given in zip(names, node.args, strict=False) if given is source), "")
+        if is_call(node, *NORMS):
+            row = zip(argument_names(node), node.args, strict=False)
+            name = next((name for name, given in row if given is source), "")
             return {"weight": SCALE, "bias": SHIFT}.get(name, OTHER)
         if is_call(node, aten.mul) or "dequantize" in str(node.target):
             return SCALE

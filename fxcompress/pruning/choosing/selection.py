@@ -11,21 +11,22 @@ from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes, analyse
 from fxcompress.analysis.axes.axis import Pin
-from fxcompress.analysis.axes.groups import Group, Kept, Left, Mask, groups_of
+from fxcompress.analysis.axes.groups import Group, Left, groups_of
 from fxcompress.analysis.axes.zeros import inexact
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.tensors import named_tensors
 from fxcompress.pruning.choosing.activations import gradients_of, observe_consumers
-from fxcompress.pruning.choosing.budget import Ranked, below, by_ratio, keep_best, left_of, to_budget
-from fxcompress.pruning.choosing.candidates import candidates
+from fxcompress.pruning.choosing.budget import Ranked, below, by_ratio, keep_best, kept_of, left_of, to_budget
+from fxcompress.pruning.choosing.candidates import apart, candidates
 from fxcompress.pruning.choosing.costs import Costs
 from fxcompress.pruning.choosing.evidence import Evidences
 from fxcompress.pruning.choosing.importance import IMPORTANCES, Importance
 from fxcompress.pruning.choosing.settings import Settings
 from fxcompress.pruning.choosing.targeting import Targeting
+from fxcompress.pruning.removing.places import Plan, Removed
 from fxcompress.pruning.removing.plan import removed_by
-from fxcompress.pruning.removing.rewrite import Plan, remove
+from fxcompress.pruning.removing.rewrite import remove
 from fxcompress.text import listing, plural, suggestion
 
 
@@ -43,7 +44,7 @@ class Selection:
     """
 
     plan: Plan = field(default_factory=dict)
-    removed: Plan = field(default_factory=dict)
+    removed: Removed = field(default_factory=dict)
     rows: list[dict[str, Any]] = field(default_factory=list)
     inexact: dict[str, str] = field(default_factory=dict)
     unknown: dict[str, int] = field(default_factory=dict)
@@ -65,17 +66,16 @@ def prune_once(module: GraphModule, context: PassContext, settings: Settings) ->
     targeting = Targeting(module, axes, context)
     chosen = targeting.chosen(found, settings.targets, settings.ignore)
     eligible = [group for group in chosen if not (settings.exact and _blamed(group, blame))]
-    ranked = _rank(module, axes, context, settings, candidates(eligible, settings.factor), targeting)
+    ranked = _rank(module, axes, context, settings, candidates(eligible, settings.factor), targeting, blame)
     masks = keep_best(ranked, _counts(module, axes, context, settings, ranked))
     before = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
     count = _parameters(module)
-    kept = Kept({leaf: part for one in ranked for leaf, part in _in_leaves(one.group, masks).items()})
-    made.plan = remove(module, axes, kept)
+    made.plan = remove(module, axes, kept_of(ranked, masks))
     made.removed = removed_by(made.plan, before)
     made.parameters = count - _parameters(module)
     for one in ranked:
         if one.group.name in masks:
-            made.rows.append(_row(one.group, int(masks[one.group.name].sum())))
+            made.rows.append(_row(one.group, int(masks[one.group.name][0].sum())))
     made.slots = sum(row["size"] - row["kept"] for row in made.rows)
     made.notes = _notes(made, found, settings)
     return made
@@ -88,19 +88,22 @@ def _rank(
     settings: Settings,
     groups: Sequence[Group],
     targeting: Targeting,
+    blame: Mapping[int, Pin],
 ) -> list[Ranked]:
     """Return every group with the scores of its slots."""
     criterion = find_importance(context, settings.criterion)
     own = targeting.ratios(groups, settings.ratios)
     evidences = _evidences(module, axes, context, settings, criterion)
+    before = apart(axes, groups, blame)
     ranked = []
     for group in groups:
-        evidence = evidences.of(group)
+        outer = before.get(id(group.leaf), ())
+        evidence = evidences.of(group, outer)
         if evidence.slices:
-            scores = criterion.score(evidence).detach().double().cpu().numpy()
+            scores = criterion.score(evidence).detach().double().cpu().numpy().reshape(-1, group.size)
             family = " ".join(sorted(one.kind for one in evidence.slices))
             original = settings.originals.get(group.name, group.size)
-            ranked.append(Ranked(group, scores, own.get(group.name), family, original))
+            ranked.append(Ranked(group, scores, own.get(group.name), family, original, outer))
     return ranked
 
 
@@ -169,10 +172,6 @@ def _reasons(groups: Sequence[Group], blame: Mapping[int, Pin]) -> dict[str, str
 
 def _blamed(group: Group, blame: Mapping[int, Pin]) -> Pin | None:
     return next((blame[id(leaf)] for leaf in group.leaves if id(leaf) in blame), None)
-
-
-def _in_leaves(group: Group, masks: Mapping[str, Mask]) -> dict[int, Mask]:
-    return group.in_leaves(masks[group.name]) if group.name in masks else {}
 
 
 def _row(group: Group, kept: int) -> dict[str, Any]:

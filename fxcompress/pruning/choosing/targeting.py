@@ -11,7 +11,6 @@ from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
-from fxcompress.pruning.choosing.evidence import contracted_axes, readers_of
 from fxcompress.text import plural
 
 
@@ -19,14 +18,12 @@ class Targeting:
     """Finds the layers that compute each group of one module."""
 
     def __init__(self, module: GraphModule, axes: Axes, context: PassContext) -> None:
-        self.module, self.context = module, context
-        self.readers = readers_of(axes)
-        self.contracted = contracted_axes(axes)
+        self.module, self.axes, self.context = module, axes, context
 
     def layers(self, group: Group) -> set[Node]:
         """Return the calls that compute the slots of a group from weights, or scale them."""
-        own = [carrier for carrier in group.carriers if id(carrier.axis) not in self.contracted]
-        return {user for carrier in own for user, _ in self.readers.get(id(carrier.axis.value), [])}
+        own = [carrier for carrier in group.carriers if id(carrier.axis) not in self.axes.contracted]
+        return {user for carrier in own for user, _ in self.axes.readers.get(id(carrier.axis.value), [])}
 
     def chosen(self, groups: Sequence[Group], targets: tuple[str, ...], ignore: tuple[str, ...]) -> list[Group]:
         """Return the groups that `targets` mean, every one without targets, and `ignore` does not.

@@ -10,7 +10,7 @@ from torch.fx import Node
 
 from fxcompress.analysis.axes.axis import Axis, Value
 from fxcompress.graph.module import training_flag
-from fxcompress.graph.nodes import argument, is_call
+from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.pruning.merging.signatures import (
     Affine,
     Block,
@@ -144,8 +144,7 @@ def _divide(given: Given, node: Node) -> Signature | None:
 
 def _left_out(node: Node, name: str) -> bool:
     """Whether a call has no argument `name`, or has none given for it."""
-    names = {parameter.name for parameter in node.target._schema.arguments}  # type: ignore[union-attr]
-    return name not in names or argument(node, name) is None
+    return name not in argument_names(node) or argument(node, name) is None
 
 
 def _product(given: Given, node: Node) -> Signature:

@@ -9,41 +9,27 @@ import torch
 from torch.fx import Node
 
 from fxcompress.analysis.axes.analyse import Axes
-from fxcompress.analysis.axes.axis import Axis, Value
+from fxcompress.analysis.axes.axis import Axis
+from fxcompress.analysis.axes.call_axes import CallAxes
 from fxcompress.analysis.axes.groups import Kept
 from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.analysis.axes.terms import factors
 from fxcompress.errors import PassFailed
-from fxcompress.graph.nodes import argument, set_argument
+from fxcompress.graph.nodes import argument_names, set_argument
 
 aten = torch.ops.aten
 
 
-class Call:
+class Call(CallAxes):
     """A call with what is left of the axes around it."""
 
     def __init__(self, axes: Axes, kept: Kept, node: Node) -> None:
-        self.axes, self.kept, self.node = axes, kept, node
-        self.outputs = axes.values[node]
-
-    def given(self, name: str) -> Value:
-        """Return the tensor given for an argument."""
-        value = self.axes.value(argument(self.node, name))
-        assert value is not None
-        return value
-
-    @property
-    def output(self) -> Value:
-        value = self.outputs[0]
-        assert value is not None
-        return value
-
-    def argument(self, name: str) -> Any:
-        return argument(self.node, name)
+        super().__init__(node, axes.value, axes.values[node])
+        self.kept = kept
 
     def put(self, name: str, value: Any) -> None:
         """Set an argument, unless it has this value."""
-        if argument(self.node, name) != value:
+        if self.argument(name) != value:
             set_argument(self.node, name, value)
 
     def size(self, axis: Axis) -> int:
@@ -57,7 +43,7 @@ class Call:
 
     def touched(self) -> bool:
         """Whether any axis around the call loses positions."""
-        values = [*self.outputs, *(self.axes.value(one) for one in self.node.all_input_nodes)]
+        values = [*self.outputs, *self.tensors()]
         return any(self.size(axis) != axis.size for value in values if value is not None for axis in value.axes)
 
 
@@ -89,7 +75,7 @@ def rewrite_constants(axes: Axes, kept: Kept, node: Node) -> None:
 @rewrites("view", "reshape", "_unsafe_view", "expand", "broadcast_to", "unflatten", "view_copy")
 @rewrites("zeros", "ones", "full", "empty", "rand", "randn", "new_zeros", "new_ones", "new_full", "new_empty")
 def _shape(call: Call) -> None:
-    names = {parameter.name for parameter in call.node.target._schema.arguments}  # type: ignore[union-attr]
+    names = argument_names(call.node)
     name = next(name for name in ("size", "shape", "sizes") if name in names)
     axes = call.output.axes
     if name == "sizes":  # of unflatten, which has those of one axis
@@ -122,8 +108,7 @@ def sizes_left(call: Call, given: list[Any], axes: tuple[Axis, ...]) -> list[Any
 def _squeeze(call: Call) -> None:
     """An axis of which one slot is left is no axis of size 1: what was dropped is dropped, and nothing else."""
     axes = call.given("self").axes
-    names = {parameter.name for parameter in call.node.target._schema.arguments}  # type: ignore[union-attr]
-    given = call.argument("dim") if "dim" in names else list(range(len(axes)))
+    given = call.argument("dim") if "dim" in argument_names(call.node) else list(range(len(axes)))
     dims = [dim % len(axes) for dim in (given if isinstance(given, list | tuple) else [given])]
     call.node.target = aten.squeeze.dims
     call.node.args, call.node.kwargs = (call.node.args[0], [dim for dim in dims if axes[dim].size == 1]), {}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch.fx import GraphModule
 
+from fxcompress.pruning.removing.places import Plan
 from fxcompress.pruning.removing.plan import followed_by
-from fxcompress.pruning.removing.rewrite import Plan
 
 _KEY = "kept_positions"
 
@@ -18,6 +18,8 @@ def remember(module: GraphModule, plan: Plan) -> None:
 def kept_since(before: GraphModule, module: GraphModule, name: str, dim: int) -> list[int] | None:
     """Return which positions of the tensor `name` of `before` are left in `module`, None where all are.
 
+    No axis is asked for of which each group of a convolution keeps positions of its own.
+
     Args:
         before: an earlier form of `module`, with the same names.
     """
@@ -25,4 +27,5 @@ def kept_since(before: GraphModule, module: GraphModule, name: str, dim: int) ->
     then = before.meta.get(_KEY, {}).get(name, {}).get(dim)
     if now is None or now == then:
         return None
+    assert isinstance(now, list)
     return list(now) if then is None else [then.index(place) for place in now]

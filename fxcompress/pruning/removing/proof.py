@@ -10,13 +10,13 @@ from fxcompress.analysis.observe import buffers_restored
 from fxcompress.capturing import Inputs
 from fxcompress.errors import PassFailed
 from fxcompress.graph.tensors import named_tensors
-from fxcompress.pruning.removing.rewrite import Plan
+from fxcompress.pruning.removing.places import Removed
 
 # Far above what rounding gives, in any format, and far below what one neuron too many gives.
 _LARGEST = {torch.float64: 1e-5, torch.float32: 1e-3}
 
 
-def prove(before: GraphModule, after: GraphModule, removed: Plan, inputs: Inputs) -> float:
+def prove(before: GraphModule, after: GraphModule, removed: Removed, inputs: Inputs) -> float:
     """Set the removed slices of `before` to zero, run both modules, and return how far apart their results are.
 
     Args:
@@ -31,7 +31,7 @@ def prove(before: GraphModule, after: GraphModule, removed: Plan, inputs: Inputs
     """
     set_to_zero(before, removed)
     after.recompile()
-    with torch.no_grad(), buffers_restored(before), buffers_restored(after):
+    with torch.no_grad(), buffers_restored(after):
         want, got = (_results(module, inputs) for module in (before, after))
     error = relative_error(got, want)
     allowed = max((_LARGEST.get(one.dtype, 5e-2) for one in want), default=0.0)
@@ -43,7 +43,7 @@ def prove(before: GraphModule, after: GraphModule, removed: Plan, inputs: Inputs
     return error
 
 
-def set_to_zero(module: torch.nn.Module, removed: Plan) -> None:
+def set_to_zero(module: torch.nn.Module, removed: Removed) -> None:
     """Set slices of weights, floating or quantized, to zero: {tensor: {dim: positions}}; numbers of places stay."""
     tensors = dict(named_tensors(module))
     with torch.no_grad():

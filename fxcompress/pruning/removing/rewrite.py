@@ -12,10 +12,9 @@ from fxcompress.analysis.axes.sizes import is_dynamic
 from fxcompress.graph.tensors import is_persistent, named_tensors, put_tensor
 from fxcompress.pruning.removing.constants import rewrite_constants
 from fxcompress.pruning.removing.corrections import correct
+from fxcompress.pruning.removing.places import Dims, Indices, Plan, Staying, taken
 from fxcompress.pruning.removing.shuffles import rewrite_gathers
 from fxcompress.pruning.removing.taps import give_back
-
-Plan = dict[str, dict[int, list[int]]]
 
 
 def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
@@ -25,9 +24,10 @@ def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
     otherwise. `meta["val"]` is that of before until then.
 
     Returns:
-        {name: {dim: positions that stay}} of every tensor that lost some, tied ones under all their names.
+        The positions that stay of every tensor that lost some, tied ones under all their names.
     """
     nodes = list(module.graph.nodes)
+    left = Staying(axes, kept)
     give_back(module, axes, kept)
     for node in nodes:
         if node in axes.values:
@@ -36,7 +36,7 @@ def remove(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
                 rewrite_constants(axes, kept, node)
                 correct(axes, kept, node)
     rewrite_gathers(axes, kept)
-    plan = _plan(module, axes, kept)
+    plan = _plan(module, axes, left)
     _slice(module, plan)
     return plan
 
@@ -49,22 +49,15 @@ def _sizes(value: Value | None, kept: Kept) -> tuple[int | None, ...] | None:
     return tuple(None if is_dynamic(size) else size for size in sizes)
 
 
-def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
+def _plan(module: GraphModule, axes: Axes, left: Staying) -> Plan:
     names: dict[int, list[str]] = {}
     held: dict[str, int] = {}
     for path, tensor in named_tensors(module):
         names.setdefault(id(tensor), []).append(path)
         held[path] = id(tensor)
     plan: Plan = {}
-    lists: dict[int, list[int]] = {}  # coupled axes share a mask, and so a list
     for path, value in axes.stored.items():
-        dims = {}
-        for axis in value.axes:
-            mask = kept.positions(axis.term) if axis.size > 1 else None
-            if mask is not None and not mask.all():
-                if id(mask) not in lists:
-                    lists[id(mask)] = mask.nonzero()[0].tolist()
-                dims[axis.dim] = lists[id(mask)]
+        dims = left.dims(value)
         if dims:
             plan |= dict.fromkeys(names[held[path]], dims)
     return plan
@@ -73,21 +66,15 @@ def _plan(module: GraphModule, axes: Axes, kept: Kept) -> Plan:
 def _slice(module: GraphModule, plan: Plan) -> None:
     """Replace the tensors of `plan` by what is left of them; tied ones stay tied."""
     made: dict[int, torch.Tensor] = {}
-    places: dict[int, torch.Tensor] = {}
+    indices = Indices()
     for path, tensor in list(named_tensors(module)):
         if path in plan:
             if id(tensor) not in made:
-                for positions in plan[path].values():
-                    if id(positions) not in places:
-                        places[id(positions)] = torch.tensor(positions)
-                made[id(tensor)] = _sliced(tensor, {dim: places[id(one)] for dim, one in plan[path].items()})
+                made[id(tensor)] = _sliced(tensor, plan[path], indices)
             put_tensor(module, path, made[id(tensor)], persistent=is_persistent(module, path))
 
 
-def _sliced(tensor: torch.Tensor, dims: dict[int, torch.Tensor]) -> torch.Tensor:
+def _sliced(tensor: torch.Tensor, dims: Dims, indices: Indices) -> torch.Tensor:
     """Return the kept positions of a tensor: a parameter of a parameter, which learns if it did."""
-    left = tensor.detach()
-    for dim, positions in dims.items():
-        left = left.index_select(dim, positions.to(left.device))
-    left = left.contiguous()
+    left = taken(tensor.detach(), dims, indices).contiguous()
     return torch.nn.Parameter(left, tensor.requires_grad) if isinstance(tensor, torch.nn.Parameter) else left

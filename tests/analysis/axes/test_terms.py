@@ -186,7 +186,7 @@ def test_factors_leave_out_what_has_one_position():
 
 def test_parts_of_one_position_are_pinned():
     one = leaf(4)
-    split(one, (1, 3))
+    split(one, (1, 3), WHY)
     assert [part.pin is not None for part in one.parts] == [True, False]
 
 

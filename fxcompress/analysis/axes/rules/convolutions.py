@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fxcompress.analysis.axes.axis import Axis
+from fxcompress.analysis.axes.axis import Axis, Value
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import KEEP, PRODUCT, named, rule
 from fxcompress.analysis.axes.terms import Term
@@ -39,7 +39,7 @@ def transposed_convolution(op: Op) -> None:
     else:
         inner = Term(weight.axes[0].size // groups.size)
         op.grouped(weight.axes[0], groups, inner)
-        op.grouped(made, groups, weight.axes[1].term)
+        op.grouped(made, groups, weight.axes[1])
     op.contract(channels, weight.axes[0])
     op.equal(made, bias.axes[0] if bias is not None else None)
     _space(op, len(weight.axes) - 2, weight.axes[2:])
@@ -134,20 +134,19 @@ def channel_shuffle(op: Op) -> None:
 @rule(*named("im2col"))
 def im2col(op: Op) -> None:
     """[N, C, H, W] -> [N, C * kernel, places]."""
-    given, out = op.given("self"), op.output
-    kernel = op.pinned(out.axes[-2].size // given.axes[-3].size, SPACE)
-    op.repeated(given.axes[-3], kernel, out.axes[-2], each=True)
-    op.pin((*given.axes[-2:], out.axes[-1]), SPACE)
-    if len(given.axes) == 4:
-        op.equal(given.axes[0], out.axes[0])
+    _unfolded(op, op.given("self"), op.output)
 
 
 @rule(*named("col2im"))
 def col2im(op: Op) -> None:
     """[N, C * kernel, places] -> [N, C, H, W]."""
-    given, out = op.given("self"), op.output
-    kernel = op.pinned(given.axes[-2].size // out.axes[-3].size, SPACE)
-    op.repeated(out.axes[-3], kernel, given.axes[-2], each=True)
-    op.pin((*out.axes[-2:], given.axes[-1]), SPACE)
-    if len(out.axes) == 4:
-        op.equal(given.axes[0], out.axes[0])
+    _unfolded(op, op.output, op.given("self"))
+
+
+def _unfolded(op: Op, image: Value, columns: Value) -> None:
+    """State what ties an image [N, C, H, W], or one without N, to columns [N, C * kernel, places]."""
+    kernel = op.pinned(columns.axes[-2].size // image.axes[-3].size, SPACE)
+    op.repeated(image.axes[-3], kernel, columns.axes[-2], each=True)
+    op.pin((*image.axes[-2:], columns.axes[-1]), SPACE)
+    if len(image.axes) == 4:
+        op.equal(image.axes[0], columns.axes[0])

@@ -8,6 +8,7 @@ from fxcompress.analysis.axes.axis import SUMMED, Axis, Value
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import PRODUCT, named, rule
 from fxcompress.analysis.axes.terms import Term
+from fxcompress.graph.nodes import argument_names
 
 
 @rule(*named("linear"), zeros=PRODUCT)
@@ -27,7 +28,7 @@ def matmul(op: Op) -> None:
 
 @rule(*named("addmm", "baddbmm", "addmv"), zeros=PRODUCT)
 def addmm(op: Op) -> None:
-    names = [parameter.name for parameter in op.node.target._schema.arguments[1:3]]  # type: ignore[union-attr]
+    names = argument_names(op.node)[1:3]
     _matmul(op, op.given(names[0]), op.given(names[1]))
     op.broadcast(op.given("self"))
 

@@ -7,6 +7,7 @@ from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.shapes import along
 from fxcompress.analysis.axes.rules.table import AFFINE, KEEP, LOSE, named, rule
 from fxcompress.analysis.axes.terms import Term
+from fxcompress.graph.nodes import argument_names
 
 NORMALISES = "normalises over this axis (softmax)"
 
@@ -54,7 +55,7 @@ def place(op: Op) -> None:
 def _kept(op: Op) -> list[Axis]:
     """State that the axes that stay are equal; return those that do not."""
     given = op.tensors()[0]
-    names = {parameter.name for parameter in op.node.target._schema.arguments}  # type: ignore[union-attr]
+    names = argument_names(op.node)
     count = len(given.axes)
     dims = op.argument("dim") if "dim" in names else None
     chosen = [dims] if isinstance(dims, int) else dims
@@ -131,7 +132,7 @@ def batch_norm(op: Op) -> None:
 
 def _measures(op: Op) -> bool:
     """Whether the call takes mean and variance from what it is given."""
-    names = {parameter.name for parameter in op.node.target._schema.arguments}  # type: ignore[union-attr]
+    names = argument_names(op.node)
     flag = next((name for name in ("training", "use_input_stats") if name in names), None)
     return flag is not None and bool(op.argument(flag))
 

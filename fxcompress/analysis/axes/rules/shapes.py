@@ -8,6 +8,7 @@ from fxcompress.analysis.axes.axis import Axis
 from fxcompress.analysis.axes.op import Op
 from fxcompress.analysis.axes.rules.table import LOSE, named, rule
 from fxcompress.analysis.axes.terms import Term
+from fxcompress.graph.nodes import argument_names
 
 
 @rule(*named("view", "reshape", "_unsafe_view", "view_as", "reshape_as", "flatten", "unflatten"))
@@ -28,8 +29,7 @@ def permute(op: Op) -> None:
 @rule(*named("transpose", "swapaxes", "swapdims"))
 def transpose(op: Op) -> None:
     axes = list(op.given("self").axes)
-    names = [parameter.name for parameter in op.node.target._schema.arguments[1:3]]  # type: ignore[union-attr]
-    one, other = (op.argument(name) for name in names)
+    one, other = (op.argument(name) for name in argument_names(op.node)[1:3])
     axes[one], axes[other] = axes[other], axes[one]
     for axis, output in zip(axes, op.output.axes, strict=True):
         op.equal(axis, output)
@@ -90,9 +90,7 @@ def repeat_interleave(op: Op) -> None:
 def reordered(op: Op) -> None:
     """What moves positions along an axis pins it."""
     given, count = op.given("self"), len(op.output.axes)
-    schema = op.node.target._schema  # type: ignore[union-attr]
-    names = {parameter.name for parameter in schema.arguments}
-    dims = _dims(op.argument("dims"), count) if "dims" in names else (count - 2, count - 1)
+    dims = _dims(op.argument("dims"), count) if "dims" in argument_names(op.node) else (count - 2, count - 1)
     along(op, given.axes, op.output.axes, set(dims or range(count)), "moves positions along this axis")
 
 
@@ -101,8 +99,7 @@ def reordered(op: Op) -> None:
 def ordered(op: Op) -> None:
     """What depends on the order, or number, of positions pins their axis."""
     given, count = op.given("self"), len(op.given("self").axes)
-    schema = op.node.target._schema  # type: ignore[union-attr]
-    dim = op.argument("dim") if any(parameter.name == "dim" for parameter in schema.arguments) else -1
+    dim = op.argument("dim") if "dim" in argument_names(op.node) else -1
     dims = {dim % count} if count else set()
     for output in op.outputs:
         if output is not None and len(output.axes) == count:

@@ -1,0 +1,64 @@
+"""Stored integers as floats that are kept from call to call, for layers that no kernel calculates in integers."""
+
+from __future__ import annotations
+
+import torch
+
+from fxcompress.kernels.library import define
+from fxcompress.kernels.packing import packed
+
+
+def held_channels(integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, axis: int) -> torch.Tensor:
+    """Return integers of any shape as float32, with scales and zero points (or zeros) of each place along `axis`.
+
+    The result is the same tensor at every call, as long as nothing is written into the operands: it is not to be
+    written into either.
+    """
+
+    def make() -> torch.Tensor:
+        shape = [-1 if at == axis % integers.dim() else 1 for at in range(integers.dim())]
+        centred = integers.detach().float()
+        if zeros is not None:
+            centred = centred - zeros.detach().float().view(shape)
+        return centred * scales.detach().float().view(shape)
+
+    return packed(f"held {axis}", (integers, scales, zeros), make)
+
+
+def held_tensor(integers: torch.Tensor, scale: float, zero: int) -> torch.Tensor:
+    """Return integers as float32, with one scale and zero point for all; kept as of `held_channels`."""
+
+    def make() -> torch.Tensor:
+        return (integers.detach().float() - zero) * scale
+
+    return packed(f"held {scale} {zero}", (integers,), make)
+
+
+def held_groups(integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, group: int) -> torch.Tensor:
+    """Return integers [rows, features] as float32, with a scale for each `group` of features.
+
+    Args:
+        integers: int8.
+        scales: float32 [rows, features / group].
+        zeros: zero points of the same shape, None for zeros.
+        group: features that share a scale.
+
+    Returns:
+        float32 [rows, features], kept as of `held_channels`.
+    """
+
+    def make() -> torch.Tensor:
+        parts = integers.detach().float().view(integers.shape[0], -1, group)
+        centred = parts if zeros is None else parts - zeros.detach().view(*parts.shape[:2], 1)
+        return (centred * scales.detach().float().view(*parts.shape[:2], 1)).flatten(1)
+
+    return packed(f"held groups of {group}", (integers, scales, zeros), make)
+
+
+def _fake(integers: torch.Tensor, *rest: object) -> torch.Tensor:
+    return torch.empty_like(integers, dtype=torch.float32)
+
+
+define("held_channels(Tensor integers, Tensor scales, Tensor? zeros, int axis) -> Tensor", held_channels, _fake)
+define("held_tensor(Tensor integers, float scale, int zero) -> Tensor", held_tensor, _fake)
+define("held_groups(Tensor integers, Tensor scales, Tensor? zeros, int group) -> Tensor", held_groups, _fake)

@@ -1,0 +1,91 @@
+"""Weights as the native kernels read them: panels of 48 outputs, filled up to whole vectors of 16.
+
+The kernels see a `structure` of addresses; the tensors beside it keep the memory alive.
+"""
+
+from __future__ import annotations
+
+import copy
+import ctypes
+
+import torch
+from torch.nn import functional
+
+from fxcompress.kernels.native import structures
+from fxcompress.kernels.native.build import kernels
+from fxcompress.kernels.native.structures import address
+
+WIDTH = 16
+FEATURES_AT_A_TIME = 4
+
+
+class Packed:
+    """Weights of linears.
+
+    Attributes:
+        structure: what the kernels read.
+        outputs: how many there are.
+    """
+
+    def __init__(self, integers: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> None:
+        """Pack int8 [outputs, features], features divisible by 4, float32 [outputs] and float32 [outputs] or None."""
+        self.outputs, self.features = integers.shape
+        self.panels = panels_of(integers)
+        self.sums = filled_up(integers.sum(1, dtype=torch.int32))
+        self.scales = filled_up(scales)
+        self.bias = torch.zeros_like(self.scales) if bias is None else filled_up(bias)
+        self.structure = self._structure()
+
+    def without_bias(self) -> Packed:
+        """Return the same weights, whose products nothing is added to."""
+        made = copy.copy(self)
+        made.bias = torch.zeros_like(self.bias)
+        made.structure = made._structure()
+        return made
+
+    def _structure(self) -> structures.Weights:
+        tensors = (self.panels, self.sums, self.scales, self.bias)
+        return structures.Weights(*map(address, tensors), self.features, self.outputs)
+
+
+class PackedKernel:
+    """Weights of a 2d convolution, group after group.
+
+    Attributes:
+        structure: what the kernels read; it speaks of the first group.
+        outputs: of one group.
+        window: height and width of the kernel.
+    """
+
+    def __init__(
+        self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, groups: int, runs: bool
+    ) -> None:
+        """Pack int8 [outputs, channels of a group, height, width]; `runs` fills channels up to a multiple of four."""
+        self.window = (int(weight.shape[2]), int(weight.shape[3]))
+        last = weight.permute(0, 2, 3, 1)
+        last = functional.pad(last, (0, -last.shape[3] % FEATURES_AT_A_TIME)) if runs else last
+        # Every group is packed for itself: its last vectors may be filled up.
+        parts = last.reshape(groups, weight.shape[0] // groups, -1).contiguous()
+        steps = scales.reshape(groups, -1)
+        biases = [None] * groups if bias is None else list(bias.reshape(groups, -1))
+        packed = [Packed(*one) for one in zip(parts, steps, biases, strict=True)]
+        self.outputs = packed[0].outputs
+        names = ("panels", "sums", "scales", "bias")
+        self.tensors = tuple(torch.cat([getattr(one, name) for one in packed]) for name in names)
+        self.structure = structures.Weights(*map(address, self.tensors), packed[0].features, self.outputs)
+
+
+def panels_of(integers: torch.Tensor) -> torch.Tensor:
+    """Return contiguous int8 [outputs, features] as panels, int8 [outputs filled up * features]."""
+    outputs, features = integers.shape
+    made = torch.empty((outputs + -outputs % WIDTH) * features, dtype=torch.int8)
+    kernels().fxc_pack(
+        ctypes.c_void_p(integers.data_ptr()), ctypes.c_long(outputs), ctypes.c_long(features),
+        ctypes.c_void_p(made.data_ptr()),
+    )  # fmt: skip
+    return made
+
+
+def filled_up(numbers: torch.Tensor) -> torch.Tensor:
+    """Return [outputs] with zeros behind, up to a whole vector, in memory of its own."""
+    return functional.pad(numbers.detach(), (0, -numbers.shape[0] % WIDTH)).clone()

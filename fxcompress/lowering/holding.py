@@ -1,0 +1,60 @@
+"""Weights of layers that stay as they are: dequantized once, and not at every call."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.fx import GraphModule, Node
+
+from fxcompress.graph.nodes import argument, calls, writes
+from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.graph.tensors import tensor_of
+
+ops = torch.ops.fxcompress
+
+
+def hold_floats(module: GraphModule) -> list[Node]:
+    """Let stored integers that are dequantized to float32 be kept as floats; return the layers that read them."""
+    decomposed = quantized_decomposed()
+    layers: list[Node] = []
+    for node in calls(
+        module.graph,
+        decomposed.dequantize_per_channel.default,
+        decomposed.dequantize_per_channel_group.default,
+        decomposed.dequantize_per_tensor.default,
+    ):
+        target = _held(module, node)
+        if target is not None:
+            layers += [user for user in node.users if user not in layers]
+            _replace(module, node, *target)
+    return layers
+
+
+def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None:
+    """Return the operator that keeps what `node` gives, and its arguments; None where it is not stored."""
+    operands = [one for one in node.args if isinstance(one, Node)]
+    kept = all(one.op == "get_attr" and tensor_of(module, one) is not None for one in operands)
+    if not kept or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
+        return None
+    integers = node.args[0]
+    names = node.target._schema.name  # type: ignore[union-attr]
+    if names.endswith("_group"):
+        group = argument(node, "group_size")
+        return ops.held_groups.default, (integers, *_scales(node), group)
+    if names.endswith("_channel"):
+        return ops.held_channels.default, (integers, *_scales(node), argument(node, "axis"))
+    scale, zero = argument(node, "scale"), argument(node, "zero_point")
+    return ops.held_tensor.default, (integers, float(scale), int(zero))
+
+
+def _scales(node: Node) -> tuple[Any, Any]:
+    return argument(node, "scales"), argument(node, "zero_points")
+
+
+def _replace(module: GraphModule, node: Node, target: Any, arguments: tuple[Any, ...]) -> None:
+    with module.graph.inserting_before(node):
+        made = module.graph.call_function(target, arguments)
+    made.meta = dict(node.meta)
+    node.replace_all_uses_with(made)
+    module.graph.erase_node(node)

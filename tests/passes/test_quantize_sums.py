@@ -59,6 +59,27 @@ def test_the_ranges_are_those_of_the_values():
     assert abs(node.args[1] * 255 - float(values.max() - values.min())) < 1e-4
 
 
-def test_without_it_sums_stay_as_they_are():
-    result, _ = compressed("quantize{scheme=w8a8-static}")
+def test_without_it_a_sum_reads_rounded_what_a_convolution_does():
+    result, image = compressed("quantize{scheme=w8a8-static}")
+    sums = [[rounded(one) for one in node.args[:2]] for node in calls(result.module.graph, aten.add.Tensor)]
+    assert sums == [[False, True], [False, False], [False, False]]
+    want, got = result.captured.module(image), result.module(image)
+    assert 20 * torch.log10(want.norm() / (want - got).norm()) > 25
+
+
+class Around(nn.Module):
+    """A residual around linears."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second = nn.Linear(8, 8), nn.Linear(8, 8)
+
+    def forward(self, x):
+        x = torch.relu(self.first(x))
+        return self.second(x) + x
+
+
+def test_what_runs_around_linears_stays_in_floats():
+    x = torch.randn(5, 8)
+    result = fxc.compress(Around().eval(), (x,), "quantize{scheme=w8a8-static}", calibration=[(x,)])
     assert not any(rounded(one) for node in calls(result.module.graph, aten.add.Tensor) for one in node.all_input_nodes)

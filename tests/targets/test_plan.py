@@ -97,14 +97,14 @@ def test_nothing_pruned_and_old_files_have_an_empty_plan(tmp_path):
 
 def test_steps_are_put_together_and_the_same_bytes_come_out(saved, tmp_path):
     image = saved[2]
-    for name in ("one", "two"):
+    for name in ("one.fxc", "two.fxc"):
         torch.manual_seed(3)
         model = checkpoint(0)
         fxc.compress(model, (image,), "prune{ratio=0.25 round_to=1}, prune{ratio=0.25 round_to=1}").save(
             tmp_path / name
         )
-    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    loaded = fxc.load(tmp_path / "one")
+    assert (tmp_path / "one.fxc").read_bytes() == (tmp_path / "two.fxc").read_bytes()
+    loaded = fxc.load(tmp_path / "one.fxc")
     for name, dims in loaded.plan.items():
         left = tensors_of(model)[name]
         for dim, kept in dims.items():

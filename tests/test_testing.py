@@ -41,6 +41,7 @@ EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
     "clip{deviations=1.5}": EVERYWHERE,
     "eliminate-dead-nodes": {"perceptron"},
+    "equalize": {"separable"},
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},
@@ -49,7 +50,9 @@ BUILT_IN = {
     "merge{similarity=0.5}": {"perceptron", "separable"},
     "prune{round_to=1}": EVERYWHERE,
     "quantize": EVERYWHERE,
+    "quantize{scheme=w4a16 rounding=learned}": EVERYWHERE,
     "reconstruct{all=true}": {"attention", "tied", "separable"},
+    "smooth{insert=true}": EVERYWHERE,
 }
 
 

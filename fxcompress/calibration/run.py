@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any, Protocol, TypeVar
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.observe import observe
+from fxcompress.analysis.observe import flat_inputs, observe
 from fxcompress.capturing import Inputs
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
@@ -50,11 +51,31 @@ def calibrate(
                 raise InputError(f"%{node.name}: {error.message}", hint=error.hint) from error
 
     for index, batch in enumerate(batches):
-        try:
+        with numbered(index):
             observe(module, _checked(module, batch), look)
-        except InputError as error:
-            raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
     return observers
+
+
+def values_of(module: GraphModule, batches: Iterable[Inputs]) -> list[list[Any]]:
+    """Return for each of `batches` the values of the placeholders of `module`.
+
+    Raises:
+        InputError: as `calibrate` does.
+    """
+    found = []
+    for index, batch in enumerate(batches):
+        with numbered(index):
+            found.append(flat_inputs(module, _checked(module, batch)))
+    return found
+
+
+@contextmanager
+def numbered(index: int) -> Iterator[None]:
+    """Let an InputError from within begin with the number of the calibration batch."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
 
 
 def _checked(module: GraphModule, batch: Inputs) -> Inputs:

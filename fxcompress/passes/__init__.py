@@ -9,6 +9,7 @@ from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.clip import Clip
 from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
+from fxcompress.passes.equalize import Equalize
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.lower import Lower
@@ -17,6 +18,7 @@ from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
+from fxcompress.passes.smooth import Smooth
 from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportance
 
 
@@ -26,6 +28,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Clip,
         DropBlocks,
         EliminateDeadNodes,
+        Equalize,
         FoldBatchNorm,
         FoldConstants,
         Lower,
@@ -34,6 +37,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Prune,
         Quantize,
         Reconstruct,
+        Smooth,
     ):
         register(cls)
 

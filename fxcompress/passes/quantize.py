@@ -9,13 +9,14 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
-from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.contract import Pass, PassContext, above, at_least, between, option, statistic
 from fxcompress.graph.nodes import writes
 from fxcompress.quantizing.activations import activations_of, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
+from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
-from fxcompress.quantizing.rounding import floats_of, round_weight
+from fxcompress.quantizing.rounding import Rounded, floats_of, round_weight
 from fxcompress.quantizing.sums import round_shortcuts, round_sums
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight, selected_weights
@@ -45,6 +46,14 @@ class Quantize(Pass):
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
 
+    With `rounding=gptq` a weight of a linear or a convolution is rounded one input after the other, and those still to
+    come make up for the error so far, as far as the calibration data tell (Frantar et al., GPTQ, 2022). Ranges are then
+    those of the least error that the inputs make of it. Layers come in the order of the graph, each sees what those
+    before it, rounded, give. With `rounding=learned` the weights are first fitted, so that the layer gives of these
+    inputs what it gave of those of before (Li et al., GPTAQ, 2025), and each integer is tried again at the end, while
+    the others stay (Behdin et al., QuantEase, 2023). Embeddings and weights that several layers share are rounded to
+    nearest.
+
     Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
     calculate with, not their biases; buffers only where `targets` name them.
 
@@ -68,6 +77,9 @@ class Quantize(Pass):
         "percentile", help="what chooses static ranges of activations"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
+    rounding: Literal["nearest", "gptq", "learned"] = option("nearest", help="how weights are rounded to integers")
+    samples: int = option(16384, help="rows of a layer's inputs that gptq and learned look at", check=at_least(1))
+    damping: float = option(0.01, help="ridge of gptq, as a share of the inputs' mean square", check=above(0))
     sums: bool = option(False, help="round what is added to convolutions of static inputs, for runtimes of integers")
     bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
@@ -86,13 +98,21 @@ class Quantize(Pass):
             round_sums(module, activations, context)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
-        batches = list(context.calibration()) if static or self.bias_correction else []
+        needed = static or self.bias_correction or self.rounding != "nearest"
+        batches = list(context.calibration()) if needed else []
         if static:
             measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
-        correction = BiasCorrection(module, [one for one, _ in chosen], batches) if self.bias_correction else None
+        rounded: dict[str, Rounded] = {}
+        if self.rounding != "nearest":
+            rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)
+        correction = None
+        if self.bias_correction and self.rounding == "learned":
+            context.note("biases stay as they are: rounding=learned fits what layers give, their means too")
+        elif self.bias_correction:
+            correction = BiasCorrection(module, [one for one, _ in chosen], batches)
         context.details["quantized"] = {}
         for weight, scheme in chosen:
-            store(module, weight, scheme, context, correction)
+            store(module, weight, scheme, context, correction, rounded.get(weight.path))
         if correction is not None:
             context.details["corrected"] = [layer.name for layer in correction.corrected]
         context.details["activations"] = insert_activations(module, activations)
@@ -111,13 +131,18 @@ def writable(weights: list[Weight], context: PassContext) -> list[Weight]:
 
 
 def store(
-    module: GraphModule, weight: Weight, scheme: Scheme, context: PassContext, correction: BiasCorrection | None = None
+    module: GraphModule,
+    weight: Weight,
+    scheme: Scheme,
+    context: PassContext,
+    correction: BiasCorrection | None = None,
+    rounded: Rounded | None = None,
 ) -> None:
-    """Put the integers of `weight` in its place, and tell of them."""
+    """Put the integers of `weight` in its place, rounded to nearest where none are given, and tell of them."""
     if scheme.format == "bf16":
         facts, stored = insert_narrow(module, weight, torch.bfloat16), 2 * weight.tensor.numel()
     else:
-        rounded = round_weight(weight, scheme)
+        rounded = round_weight(weight, scheme) if rounded is None else rounded
         if correction is not None:
             correction.correct(weight, floats_of(weight, rounded, scheme) - weight.tensor.detach().double())
         facts, stored = insert_weight(module, weight, rounded, scheme), rounded.nbytes

@@ -58,10 +58,7 @@ def round_weight(weight: Weight, scheme: Scheme) -> Rounded:
     Raises:
         PassFailed: a weight is not finite in float32.
     """
-    tensor = weight.tensor.detach()
-    if not tensor.float().isfinite().all():
-        raise PassFailed(f"{weight.path} holds numbers that are not finite", weight.readers[0])
-    rows = rows_of(weight, tensor, scheme)
+    rows = rows_of(weight, finite(weight), scheme)
     scales, zeros = parameters_of(rows.float(), scheme)
     steps = rows.double() / scales.double()[:, None]
     low, high = scheme.range
@@ -71,6 +68,18 @@ def round_weight(weight: Weight, scheme: Scheme) -> Rounded:
     return Rounded(
         as_stored(weight, integers, scheme), scales.reshape(shape), None if zeros is None else zeros.reshape(shape)
     )
+
+
+def finite(weight: Weight) -> torch.Tensor:
+    """Return the tensor of `weight` without gradients.
+
+    Raises:
+        PassFailed: it is not finite in float32.
+    """
+    tensor = weight.tensor.detach()
+    if not tensor.float().isfinite().all():
+        raise PassFailed(f"{weight.path} holds numbers that are not finite", weight.readers[0])
+    return tensor
 
 
 def floats_of(weight: Weight, rounded: Rounded, scheme: Scheme) -> torch.Tensor:

@@ -7,7 +7,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.graph.nodes import set_argument
 from fxcompress.graph.tensors import Sources, add_tensor, tensor_of
-from fxcompress.pruning.refitting.layer_rows import Layer, bias_name
+from fxcompress.weights.layer_rows import Layer, bias_name
 
 
 class FittedBias:

@@ -9,12 +9,12 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.calibration.lockstep import Lockstep
 from fxcompress.graph.tensors import Sources, attribute, named_tensors
 from fxcompress.pruning.refitting.fitted_bias import FittedBias
-from fxcompress.pruning.refitting.layer_rows import Layer, layer_of, rows_of_batch
 from fxcompress.pruning.refitting.least_squares import Fit, Moments, best_fit
-from fxcompress.pruning.refitting.lockstep import Lockstep
 from fxcompress.pruning.removing.history import kept_since
+from fxcompress.weights.layer_rows import Layer, layer_of, rows_of_batch
 
 
 @dataclass(frozen=True)

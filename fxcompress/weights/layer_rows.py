@@ -29,7 +29,7 @@ class Layer:
     @property
     def source(self) -> Node:
         """The node that gives the layer's input."""
-        found = argument(self.node, "mat1" if is_call(self.node, aten.addmm) else "input")
+        found = argument(self.node, input_name(self.node))
         assert isinstance(found, Node)
         return found
 
@@ -72,6 +72,10 @@ class Layer:
         return (matrix[0] if is_call(self.node, aten.addmm) else matrix.mT).reshape(like.shape).to(like.dtype)
 
 
+def input_name(node: Node) -> str:
+    return "mat1" if is_call(node, aten.addmm) else "input"
+
+
 def bias_name(node: Node) -> str:
     return "self" if is_call(node, aten.addmm) else "bias"
 
@@ -112,16 +116,38 @@ def rows_of_batch(
     Returns:
         inputs [groups, rows, width] and targets [groups, rows, outputs of a group].
     """
+    places = places_of(layer, given, kernel)
     if is_call(layer.node, *CONVOLUTIONS):
-        if given.dim() == len(kernel) + 1:
-            given, target = given[None], target[None]
-        given, target = windows(layer.node, given, kernel), target.movedim(1, -1)
-    elif given.dim() == 1:
-        given, target = given[None], target[None]
-    places = target.shape[:-1]
-    chosen = torch.unravel_index(sample(places.numel(), count, generator).to(target.device), places)
-    inputs = given[chosen].reshape(len(chosen[0]), layer.groups, -1)
-    return inputs.transpose(0, 1), target[chosen].reshape(len(chosen[0]), layer.groups, -1).transpose(0, 1)
+        target = target.movedim(layer.channel_axis, -1)
+    chosen = chosen_places(layer, places, count, generator)
+    targets = target.reshape(*places.shape[: len(chosen)], -1)[chosen].reshape(len(chosen[0]), layer.groups, -1)
+    return rows_at(layer, places, chosen), targets.transpose(0, 1)
+
+
+def places_of(layer: Layer, given: torch.Tensor, kernel: torch.Size) -> torch.Tensor:
+    """Return what a layer multiplies at each of its places: [places..., channels, kernel...], without a copy.
+
+    Args:
+        given: what it is given: [..., channels], or [batch, channels, ...] of a convolution.
+        kernel: the sizes of a convolution's kernel.
+    """
+    if is_call(layer.node, *CONVOLUTIONS):
+        return windows(layer.node, given[None] if given.dim() == len(kernel) + 1 else given, kernel)
+    return given[None] if given.dim() == 1 else given
+
+
+def chosen_places(
+    layer: Layer, places: torch.Tensor, count: int, generator: torch.Generator
+) -> tuple[torch.Tensor, ...]:
+    """Return the indices of at most `count` places, drawn at random, in order."""
+    shape = places.shape[: layer.channel_axis]
+    return torch.unravel_index(sample(shape.numel(), count, generator).to(places.device), shape)
+
+
+def rows_at(layer: Layer, places: torch.Tensor, chosen: tuple[torch.Tensor, ...]) -> torch.Tensor:
+    """Return the chosen rows of `places_of`: [groups, rows, width]."""
+    width = places.shape[layer.channel_axis :].numel() // layer.groups
+    return places[chosen].reshape(len(chosen[0]), layer.groups, width).transpose(0, 1)
 
 
 def sample(total: int, count: int, generator: torch.Generator) -> torch.Tensor:

@@ -4,6 +4,6 @@ Each has a flat schema, a CPU implementation and a rule for types. The weights s
 what a backend wants packed is kept beside them, never in the state.
 """
 
-from fxcompress.kernels import convolution, embedding, linear
+from fxcompress.kernels import convolution, embedding, fake_quantize, linear
 
-__all__ = ["convolution", "embedding", "linear"]
+__all__ = ["convolution", "embedding", "fake_quantize", "linear"]

@@ -133,6 +133,7 @@ def step_row(stage: Stage) -> StepRow:
         statistics={**stage.statistics, **stage.measurements},
         notes=stage.notes,
         diff=stage.diff,
+        ranking=stage.details.get("ranking"),
     )
 
 

@@ -40,8 +40,10 @@ def small():
 EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
     "clip{deviations=1.5}": EVERYWHERE,
+    "convert": set(),
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},
+    "fake-quantize{scheme=w4a16}": EVERYWHERE,
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},
@@ -53,6 +55,7 @@ BUILT_IN = {
     "quantize{scheme=w4a16 rounding=learned}": EVERYWHERE,
     "reconstruct{all=true}": {"attention", "tied", "separable"},
     "smooth{insert=true}": EVERYWHERE,
+    "sensitivity": set(),
 }
 
 

@@ -53,10 +53,9 @@ def compare_outputs(reference: Any, value: Any) -> Fidelity:
     Raises:
         VerificationFailed: the structures, or the shapes of two tensors, differ.
     """
-    sums = _Sums()
-    for place, left, right in paired_leaves(reference, value):
-        sums.add(place, left, right)
-    return Fidelity(sums.sqnr_db(), sums.cosine(), sums.largest, sums.agreement())
+    sums = FidelitySums()
+    sums.see(reference, value)
+    return sums.fidelity()
 
 
 def sqnr_db(reference: Any, value: Any) -> float:
@@ -90,8 +89,13 @@ def paired_leaves(reference: Any, value: Any) -> Iterator[tuple[str, Any, Any]]:
         yield pytree.keystr(path), one, other
 
 
-class _Sums:
-    """Adds up, in float64, what the measures are made of."""
+class FidelitySums:
+    """Adds up, in float64, what the measures are made of, over as many pairs as it is shown.
+
+    Attributes:
+        signal: the sum of the squares of the references.
+        noise: the sum of the squares of the differences.
+    """
 
     def __init__(self) -> None:
         self.signal = 0.0
@@ -101,6 +105,15 @@ class _Sums:
         self.largest = 0.0
         self.same = 0
         self.count = 0
+
+    def see(self, reference: Any, value: Any) -> None:
+        """Take up one pair of nests; see `compare_outputs`."""
+        for place, left, right in paired_leaves(reference, value):
+            self.add(place, left, right)
+
+    def fidelity(self) -> Fidelity:
+        """Return the measures of all that was seen, as of one long vector."""
+        return Fidelity(self.sqnr_db(), self.cosine(), self.largest, self.agreement())
 
     def add(self, place: str, reference: Any, value: Any) -> None:
         left, right = as_tensor(reference), as_tensor(value)
@@ -137,11 +150,7 @@ class _Sums:
         self.largest = max(self.largest, float(difference.abs().max()))
 
     def sqnr_db(self) -> float:
-        if self.noise == 0:
-            return math.inf
-        if self.noise == math.inf or self.signal == 0:
-            return -math.inf
-        return 10 * math.log10(self.signal / self.noise)
+        return decibels(self.signal, self.noise)
 
     def cosine(self) -> float:
         if self.noise == 0:
@@ -153,6 +162,15 @@ class _Sums:
 
     def agreement(self) -> float:
         return self.same / self.count if self.count else 1.0
+
+
+def decibels(signal: float, noise: float) -> float:
+    """Return 10 log10(signal / noise), infinite where there is no noise."""
+    if noise == 0:
+        return math.inf
+    if noise == math.inf or signal == 0:
+        return -math.inf
+    return 10 * math.log10(signal / noise)
 
 
 def as_tensor(value: Any) -> torch.Tensor | None:

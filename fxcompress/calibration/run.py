@@ -52,7 +52,7 @@ def calibrate(
 
     for index, batch in enumerate(batches):
         with numbered(index):
-            observe(module, _checked(module, batch), look)
+            observe(module, checked(module, batch), look)
     return observers
 
 
@@ -65,7 +65,7 @@ def values_of(module: GraphModule, batches: Iterable[Inputs]) -> list[list[Any]]
     found = []
     for index, batch in enumerate(batches):
         with numbered(index):
-            found.append(flat_inputs(module, _checked(module, batch)))
+            found.append(flat_inputs(module, checked(module, batch)))
     return found
 
 
@@ -78,7 +78,7 @@ def numbered(index: int) -> Iterator[None]:
         raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
 
 
-def _checked(module: GraphModule, batch: Inputs) -> Inputs:
+def checked(module: GraphModule, batch: Inputs) -> Inputs:
     """Return `batch` in the form of call of `module`."""
     for tensor in batch.tensors():
         if tensor.numel() == 0:

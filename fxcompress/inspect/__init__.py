@@ -3,6 +3,7 @@
 from fxcompress.inspect.diff import GraphDiff, diff_snapshots
 from fxcompress.inspect.entries import Entry
 from fxcompress.inspect.figures import LayerRow, Measurement, StepRow
+from fxcompress.inspect.ranking import Ranked, Ranking
 from fxcompress.inspect.report import Report
 from fxcompress.inspect.rows import Parameter, Row
 from fxcompress.inspect.snapshot import Snapshot, snapshot
@@ -13,6 +14,8 @@ __all__ = [
     "LayerRow",
     "Measurement",
     "Parameter",
+    "Ranked",
+    "Ranking",
     "Report",
     "Row",
     "Snapshot",

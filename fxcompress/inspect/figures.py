@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from fxcompress.inspect import units
 from fxcompress.inspect.diff import GraphDiff
+from fxcompress.inspect.ranking import Ranked, Ranking
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class StepRow:
         statistics: counts that the pass kept.
         notes: what it had to say.
         diff: what it changed.
+        ranking: the layers in the order of what is lost with them, where the pass measured that.
     """
 
     text: str
@@ -61,6 +64,7 @@ class StepRow:
     statistics: Mapping[str, int | float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     diff: GraphDiff | None = None
+    ranking: Ranking | None = None
 
 
 @dataclass(frozen=True)
@@ -113,3 +117,13 @@ class Figures:
     notes: tuple[str, ...] = ()
     diff: GraphDiff | None = None
     environment: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def worst_layers(self) -> Ranking:
+        """The layers whose results differ from those before, the one that lost most first."""
+        found = [
+            Ranked(layer.scope, layer.sqnr_db)
+            for layer in self.layers
+            if layer.sqnr_db is not None and layer.sqnr_db != math.inf
+        ]
+        return Ranking("Layers that lose most", tuple(sorted(found, key=lambda row: row.sqnr_db)))

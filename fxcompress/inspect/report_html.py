@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from fxcompress.inspect.as_html import bar_pair, bars, graph, legend
 from fxcompress.inspect.figures import Figures, LayerRow, Measurement, StepRow
 from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
+from fxcompress.inspect.ranking_html import ranking_section
 from fxcompress.inspect.report_text import change_text, difference_text, statistics_text
 from fxcompress.inspect.units import NOTHING, Unit, quantity, ratio_text
 from fxcompress.text import plural
@@ -23,7 +24,9 @@ def report_page(report: Figures) -> str:
         section("Before and after", _measurements(report.measurements)),
         section("Notes", _list(report.notes)),
         section("Passes", _steps(report.steps)),
+        *(ranking_section(step.ranking) for step in report.steps if step.ranking is not None),
         section("Layers", _layers(report.layers)),
+        ranking_section(report.worst_layers),
         section("Bytes by module", bars(total) if total and not report.layers else ""),
         section("Graph", graph(total) if total is not None else ""),
         section("Environment", _environment(report.environment)),

@@ -14,10 +14,11 @@ FORMAT = "fxcompress-report/1"
 
 
 def report_dict(report: Figures) -> dict[str, Any]:
-    """Return the layout `fxcompress-report/1`: the fields of the report, ratios included."""
+    """Return the layout `fxcompress-report/1`: the fields, with ratios and the order of what layers lose."""
     made = {"format": FORMAT, **_plain(report)}
     for measurement, found in zip(report.measurements, made["measurements"], strict=True):
         found["ratio"] = _plain(measurement.ratio)
+    made["worst_layers"] = [row.name for row in report.worst_layers.rows]
     return made
 
 

@@ -10,6 +10,7 @@ from tabulate import tabulate
 
 from fxcompress.inspect.as_text import counts_text
 from fxcompress.inspect.figures import Figures, Measurement, StepRow
+from fxcompress.inspect.ranking import MOST_ROWS, ranking_text
 from fxcompress.inspect.rows import printable
 from fxcompress.inspect.units import NOTHING, quantity, ratio_text
 
@@ -50,6 +51,8 @@ def report_text(report: Figures) -> str:
         "\n".join(_wrapped(f"{report.model}: {report.pipeline or 'no pass'}", "  ")),
         _measurements(report),
         _steps(report),
+        *(ranking_text(step.ranking, MOST_ROWS) for step in report.steps if step.ranking is not None),
+        ranking_text(report.worst_layers, MOST_ROWS) if report.worst_layers.rows else "",
         "\n".join(line for note in report.notes for line in _wrapped(f"note: {note}", "  ")),
     ]
     return "\n\n".join(part for part in parts if part)

@@ -95,4 +95,4 @@ def _backward(ctx: Any, gradient: torch.Tensor) -> tuple[torch.Tensor | None, ..
     return *(next(found) if need else None for need in needed), None, None, None
 
 
-torch.library.register_autograd("fxcompress::attention", _backward, setup_context=_keep, lib=library.OPERATORS)
+library.differentiate("attention", _backward, _keep)

@@ -12,13 +12,19 @@ import torch
 OPERATORS = torch.library.Library("fxcompress", "FRAGMENT")
 
 
-def define(schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
-    """Define the operator of `schema` with its CPU implementation and its rule for types.
+def define(schema: str, implementation: Callable[..., Any], fake: Callable[..., Any], *, key: str = "CPU") -> None:
+    """Define the operator of `schema` with its implementation and its rule for types.
 
     Args:
         schema: as `name(Tensor input, ...) -> Tensor`, without a namespace.
+        key: where the implementation runs; `CompositeExplicitAutograd` is every device.
     """
     name = schema.partition("(")[0]
     OPERATORS.define(schema)
-    OPERATORS.impl(name, implementation, "CPU")
+    OPERATORS.impl(name, implementation, key)
     torch.library.register_fake(f"fxcompress::{name}", fake, lib=OPERATORS)
+
+
+def differentiate(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:
+    """Give the operator `name` a gradient; see `torch.library.register_autograd`."""
+    torch.library.register_autograd(f"fxcompress::{name}", backward, setup_context=setup, lib=OPERATORS)

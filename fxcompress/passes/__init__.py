@@ -7,9 +7,11 @@ from collections.abc import Callable
 from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.clip import Clip
+from fxcompress.passes.convert import Convert
 from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.equalize import Equalize
+from fxcompress.passes.fake_quantize import FakeQuantize
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.lower import Lower
@@ -18,6 +20,7 @@ from fxcompress.passes.merge import Merge
 from fxcompress.passes.prune import Prune
 from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
+from fxcompress.passes.sensitivity import Sensitivity
 from fxcompress.passes.smooth import Smooth
 from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportance
 
@@ -26,9 +29,11 @@ from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportan
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
     for cls in (
         Clip,
+        Convert,
         DropBlocks,
         EliminateDeadNodes,
         Equalize,
+        FakeQuantize,
         FoldBatchNorm,
         FoldConstants,
         Lower,
@@ -38,6 +43,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Quantize,
         Reconstruct,
         Smooth,
+        Sensitivity,
     ):
         register(cls)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
@@ -14,6 +15,7 @@ from fxcompress.graph.nodes import writes
 from fxcompress.quantizing.activations import activations_of, insert_activations, measure
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
+from fxcompress.quantizing.keeping import Wish, quantize_but_worst
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.rounding import Rounded, floats_of, round_weight
@@ -54,13 +56,19 @@ class Quantize(Pass):
     the others stay (Behdin et al., QuantEase, 2023). Embeddings and weights that several layers share are rounded to
     nearest.
 
+    Not every layer bears rounding. With `keep`, that many of the most sensitive weights stay in floats, and what their
+    layers read too; with `min_sqnr`, as few as it takes for the results on the calibration data to have that signal to
+    noise ratio (see `sensitivity`). With `fallback` they get that scheme instead.
+
     Weights are the parameters that linears, convolutions, embeddings, recurrent layers and products of matrices
     calculate with, not their biases; buffers only where `targets` name them.
 
     `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale` (of
     its `zero` points and the size of its `group`, where it has some). `activations` maps the node of each one rounded
     to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static. `corrected` lists
-    the layers whose biases were.
+    the layers whose biases were. With `keep` and `min_sqnr`, `kept` lists the weights that were spared, the most
+    sensitive first, `sensitivity` maps each weight to the SQNR of the results where it alone is quantized, and
+    `sqnr_db` is what they have in the end.
     """
 
     name = "quantize"
@@ -84,14 +92,31 @@ class Quantize(Pass):
     bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
+    keep: int = option(0, help="how many of the most sensitive weights stay in floats", check=at_least(0))
+    min_sqnr: float | None = option(
+        None, help="signal to noise of the results, in dB, for which sensitive weights stay in floats"
+    )
+    fallback: Literal["w8a16", "w8a8", "w8a8-static", "w4a16", "bf16"] | None = option(
+        None, help="scheme of the weights that keep and min_sqnr spare, in place of floats"
+    )
     tensors = statistic("weight tensors quantized")
     weights = statistic("weights quantized")
     saved = statistic("bytes saved")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
+        if not self.keep and self.min_sqnr is None:
+            return self.quantized(module, context, ())
+        return quantize_but_worst(self.quantized, module, context, Wish(self.keep, self.min_sqnr, self.fallback))
+
+    def quantized(self, module: GraphModule, context: PassContext, kept: Collection[str]) -> GraphModule:
+        """Return `module` with all weights quantized that the options mean; those under the paths `kept` fall back."""
         found = writable(selected_weights(module, context, self.targets, self.ignore), context)
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
-        chosen = wanted.schemes_of(module, context, found)
+        chosen = wanted.schemes_of(module, context, [weight for weight in found if weight.path not in kept])
+        if self.fallback is not None:
+            spared = [weight for weight in found if weight.path in kept]
+            chosen += Wanted(self.fallback, (), None, None).schemes_of(module, context, spared)
+            chosen.sort(key=lambda pair: min(pair[0].users))
         activations = activations_of(chosen, context)
         round_shortcuts(activations)
         if self.sums:

@@ -155,12 +155,14 @@ class _Parser:
         options = {option.name: option for option in options_of(cls)}
         values: dict[str, object] = {}
         for key, words in given:
-            if key.word not in options:
+            # `min-sqnr` is as good as `min_sqnr`: names of passes have hyphens, and nobody remembers which has what.
+            option = key.word.replace("-", "_")
+            if option not in options:
                 self._fail(f"{cls.kind} {cls.name!r} has no option {key.word!r}", key, suggestion(key.word, options))
-            if key.word in values:
-                self._fail(f"option {key.word!r} is given twice", key)
+            if option in values:
+                self._fail(f"option {option!r} is given twice", key)
             place = Span(self.text, words[0].start, words[-1].end)
-            values[key.word] = self._read(cls, key.word, tuple(word.word for word in words), place)
+            values[option] = self._read(cls, option, tuple(word.word for word in words), place)
         for missing in [option.name for option in options.values() if option.required and option.name not in values]:
             self._fail(f"{cls.kind} {cls.name!r} needs option {missing!r}", name, f"{cls.name}{{{missing}=...}}")
         try:

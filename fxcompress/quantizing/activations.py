@@ -106,6 +106,8 @@ def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
     value = argument(reader, operand)
     if stored_behind(value) or value.op == "get_attr":
         return "both operands are stored"
+    if kind == "tensor" and value.meta["val"].dtype == torch.float64:
+        return "the operators that quantize take no float64"
     if kind == "token" and is_call(reader, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS):
         return "a convolution sums over several tokens: w8a8-static rounds its input"
     if kind == "token" and is_call(reader, *_PRODUCTS) and operand == _second(reader):

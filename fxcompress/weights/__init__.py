@@ -6,3 +6,4 @@ from fxcompress.weights.selected import selected_weights as selected_weights
 from fxcompress.weights.selected import stored_axis as stored_axis
 from fxcompress.weights.selected import stored_behind as stored_behind
 from fxcompress.weights.selected import uses_of as uses_of
+from fxcompress.weights.selected import weights_of as weights_of

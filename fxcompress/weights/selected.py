@@ -194,10 +194,10 @@ def _missing(nodes: Iterable[Node]) -> dict[str, str]:
 
 
 def dequantizes(node: Node) -> bool:
-    """Whether `node` makes floats of stored integers, or wider floats of stored ones."""
+    """Whether `node` makes floats of stored integers, wider floats of stored ones, or rounds as if it did."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
-    return node.target._schema.name.split("::")[1].startswith("dequantize") or widens(node)
+    return node.target._schema.name.split("::")[1].startswith(("dequantize", "fake_quantize")) or widens(node)
 
 
 def widens(node: Node) -> bool:

@@ -10,7 +10,7 @@ from drafts import Draft, aten
 from pages import checked
 from test_diff_html import HOSTILE
 
-from fxcompress.inspect import LayerRow, Measurement, Report, StepRow, diff_snapshots, snapshot
+from fxcompress.inspect import LayerRow, Measurement, Ranked, Ranking, Report, StepRow, diff_snapshots, snapshot
 from fxcompress.inspect.units import quantity, ratio_text
 
 
@@ -65,6 +65,11 @@ accuracy               0.9821          0.9788    0.997
  1  fold-bn             exact       12.3 ms         +1       1.3e-06  folded: 2
  2  mask{sparsity=0.5}  lossy        1.50 s  no change             -
 pass 2: fc was left alone
+
+Layers that lose most:
+layer       SQNR    error
+-------  -------  -------
+conv     31.5 dB     2.7%
 
 note: the batch dimension is static"""
 
@@ -121,7 +126,7 @@ def test_page():
         "%tanh_default",
     ):
         assert text in page.text
-    layers = page.text[page.text.index("Layers") :]
+    layers = page.text[page.text.index("Layers") : page.text.index("Layers that lose most")]
     headers = [layers.index(header) for header in ("layer", "kind", "params", "MACs", "SQNR", "bytes", "size", "conv")]
     assert headers == sorted(headers)
     assert "time" not in layers[: layers.index("conv")], "only columns that hold something"
@@ -183,3 +188,36 @@ def test_quantities(value, unit, text):
 )
 def test_ratios(before, after, text):
     assert ratio_text(before, after) == text
+
+
+def ranking(count):
+    rows = tuple(Ranked(f"layer{n}", 10.0 + n, n / 10, "in floats" if n == 0 else "") for n in range(count))
+    return Ranking("What each loses", rows)
+
+
+def test_a_ranking_is_cut_in_text_and_folded_on_the_page():
+    report = example(steps=(StepRow("sensitivity", "p", "exact", 1.0, False, ranking=ranking(14)),))
+    text = str(report)
+    assert "layer9" in text
+    assert "layer10" not in text
+    assert "and 4 layers more that lose less" in text
+    assert "in floats" in text
+    page = checked(report.to_html())
+    assert "layer13" in page.text
+    assert "4 layers that lose less" in page.text
+    assert "10.0 dB · 32%" in page.text
+    assert len(json.loads(json.dumps(report.to_dict()))["steps"][0]["ranking"]["rows"]) == 14
+    assert "layer13" in str(ranking(14)), "the whole table where it is asked for"
+
+
+def test_bars_of_a_ranking_stand_for_errors_of_amplitudes():
+    rows = (Ranked("a", -math.inf), Ranked("b", 20.0), Ranked("c", 40.0), Ranked("", math.inf))
+    report = example(
+        steps=(StepRow("sensitivity", "p", "exact", 1.0, False, ranking=Ranking("Loss", rows)),), layers=()
+    )
+    page = report.to_html()
+    checked(page)
+    widths = [part.split("%")[0] for part in page.split('class="bar after" style="width:')[1:5]]
+    assert widths == ["100.00", "100.00", "10.00", "0.00"]
+    assert "exact" in page
+    assert "(top)" in page

@@ -219,3 +219,11 @@ def test_two_passes_of_one_name_are_both_named():
     assert "Alpha by plugin 'bringer'" in text
     assert "Other by plugin 'second'" in text
     assert "-p no:second" in text
+
+
+def test_options_may_be_spelled_with_hyphens():
+    assert str(Pipeline.parse("quantize{min-sqnr=22 bias-correction=true}")) == (
+        "quantize{bias_correction=true min_sqnr=22.0}"
+    )
+    with pytest.raises(PipelineError, match="option 'min_sqnr' is given twice"):
+        Pipeline.parse("quantize{min-sqnr=22 min_sqnr=20}")

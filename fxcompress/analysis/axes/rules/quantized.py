@@ -23,3 +23,23 @@ def per_channel(op: Op) -> None:
 def per_tensor(op: Op) -> None:
     """Zero is mapped to the zero point and back."""
     op.broadcast(op.given("input"))
+
+
+@rule("fxcompress::fake_quantize_tensor", "fxcompress::fake_quantize_tokens", zeros=KEEP)
+def fake_quantized(op: Op) -> None:
+    """Zero is always in the range, and is represented exactly."""
+    op.broadcast(op.given("input"))
+
+
+@rule("fxcompress::fake_quantize_weight", zeros=KEEP)
+def fake_quantized_weight(op: Op) -> None:
+    """Scales go with their channels; groups are of neighbouring weights, none of which may go alone."""
+    given, axis = op.given("weight"), op.argument("axis")
+    op.broadcast(given)
+    for value in (op.input(name) for name in ("scale", "stretch", "zero")):
+        if value is not None and value.axes:
+            op.equal(value.axes[0], given.axes[axis])
+            op.pin(value.axes[1:], "shares scales among groups of weights")
+    if op.argument("group"):
+        rest = [one for place, one in enumerate(given.axes) if place != axis]
+        op.pin(rest, "shares scales among groups of weights")

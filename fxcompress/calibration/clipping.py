@@ -135,7 +135,8 @@ class Entropy(Searching):
     """The range that loses the least information: least divergence of Kullback and Leibler (Migacz, 2017).
 
     What the values are distributed like, with the tails in the outermost bins, is compared to what is left of it when
-    every integer stands for all bins that round to it. Ranges of fewer bins than integers are not tried.
+    every integer stands for all bins that round to it. Ranges of fewer bins than integers are not tried. Zeros are left
+    out: they are exact in every range, and where most values are zero (behind a ReLU) they would hide what is cut off.
     """
 
     def _costs(self, seen: Seen, scales: torch.Tensor, zeros: torch.Tensor, low: int, high: int) -> torch.Tensor:
@@ -157,6 +158,7 @@ def levels_of(seen: Seen, scales: torch.Tensor, zeros: torch.Tensor, low: int, h
 def divergence(seen: Seen, levels: torch.Tensor, ends: torch.Tensor, count: int) -> float:
     """Return the divergence of the values from what integers of the range `ends` tell of them."""
     inside = (seen.centres >= ends[0] - seen.width) & (seen.centres <= ends[1] + seen.width)
+    inside &= (seen.edges[:, 0] > 0) | (seen.edges[:, 1] <= 0)
     if not inside.any():
         return float("inf")
     kept, levels = seen.counts[inside], levels[inside]

@@ -159,6 +159,21 @@ def test_entropy_cuts_off_outliers_and_keeps_what_is_uniform():
     assert float(least) == -float(most)
 
 
+def test_zeros_do_not_hide_what_entropy_cuts_off():
+    """Behind a ReLU: the range holds nearly all that is not zero, and the noise is near the least there can be."""
+    torch.manual_seed(0)
+    values = torch.relu(torch.randn(100_000) - 1.5)
+
+    def noise(observer):
+        observer.update(values)
+        scale, zero = observer.parameters(0, 255, symmetric=False)
+        rounded = ((values / scale).round() + zero).clamp(0, 255).sub(zero).mul(scale)
+        return float(10 * torch.log10(values.square().sum() / (values - rounded).square().sum()))
+
+    assert noise(Entropy()) > noise(MeanSquaredError()) - 3
+
+
+
 def test_what_has_no_range_is_an_error():
     observer = Percentile(axis=1)
     with pytest.raises(UsageError, match="has seen nothing"):

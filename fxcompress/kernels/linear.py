@@ -11,11 +11,8 @@ from torch.nn import functional
 from fxcompress.kernels.activations import quantize_all, quantize_rows, split_rows
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
-from fxcompress.kernels.held import held_groups
 from fxcompress.kernels.library import define
 from fxcompress.kernels.native import calls as native
-from fxcompress.kernels.native.weights import PackedDigits
-from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, joined
 
@@ -28,7 +25,6 @@ STATIC = DYNAMIC
 # 255 steps of the smallest scale that `quantized.linear_dynamic` takes, and some more.
 SMALLEST_RANGE = 255 * 6.2e-5
 WEIGHT_ONLY = DYNAMIC
-GROUPS = ("native", "float")
 
 
 def linear_dynamic(
@@ -168,50 +164,6 @@ def linear_weight_only(
     return add_bias(high.mul_(256).add_(low).mul_(steps), layers.bias).view(shape)
 
 
-def linear_groups(
-    input: torch.Tensor,  # noqa: A002
-    weight: torch.Tensor,
-    scales: torch.Tensor,
-    zeros: torch.Tensor | None,
-    group: int,
-    bias: torch.Tensor | None,
-    backend: str,
-) -> torch.Tensor:
-    """Return a linear whose weights have a scale for each `group` of features.
-
-    Args:
-        input: float32 [..., features].
-        weight: int8 [outputs, features].
-        scales: float32 [outputs, features / group].
-        zeros: zero points of the same shape, None for zeros.
-        bias: float32 [outputs] or None.
-        backend: `native` packs weights of 4 bits, two a byte, and makes floats of a few at a time; `float` keeps all
-            of them as floats.
-
-    Returns:
-        float32 [..., outputs].
-    """
-    rows = rows_of(input)
-    plain = None if bias is None else bias.detach()
-    if first_available(backend, GROUPS) == "native" and rows.numel():
-        digits = _digits(weight, scales, zeros, group, bias)
-        if digits is not None:
-            return native.group_linear(rows, digits, Behind())[0].view(*input.shape[:-1], weight.shape[0])
-    made: torch.Tensor = functional.linear(rows, held_groups(weight, scales, zeros, group), plain)
-    return made.view(*input.shape[:-1], weight.shape[0])
-
-
-def _digits(
-    weight: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, group: int, bias: torch.Tensor | None
-) -> PackedDigits | None:
-    """Return weights of 4 bits packed, None where they have more."""
-
-    def make() -> PackedDigits | None:
-        return PackedDigits(weight, scales, zeros, group, bias) if native.fits_digits(weight, group) else None
-
-    return packed(f"digits {group}", (weight, scales, zeros, bias), make)
-
-
 def quantize_u8(input: torch.Tensor, scale: float, zero: int) -> torch.Tensor:  # noqa: A002
     """Return float32 `input` in steps of `scale` above `zero`, uint8: `quantize_per_tensor` in half its time."""
     return quantize_all(input.detach(), scale, zero)
@@ -243,12 +195,6 @@ define(
     " str backend) -> Tensor",
     linear_static,
     _fake_static,
-)
-define(
-    "linear_groups(Tensor input, Tensor weight, Tensor scales, Tensor? zeros, int group, Tensor? bias, str backend)"
-    " -> Tensor",
-    linear_groups,
-    lambda values, weight, *rest: _fake(values, [weight]),
 )
 define(
     "quantize_u8(Tensor input, float scale, int zero) -> Tensor",

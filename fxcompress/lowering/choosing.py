@@ -27,7 +27,7 @@ CANDIDATES = {
     "dynamic": kernels.linear.DYNAMIC,
     "static": kernels.linear.STATIC,
     "weight-only": kernels.linear.WEIGHT_ONLY,
-    "groups": kernels.linear.GROUPS,
+    "groups": kernels.groups.GROUPS,
 }
 
 

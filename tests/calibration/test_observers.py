@@ -173,7 +173,6 @@ def test_zeros_do_not_hide_what_entropy_cuts_off():
     assert noise(Entropy()) > noise(MeanSquaredError()) - 3
 
 
-
 def test_what_has_no_range_is_an_error():
     observer = Percentile(axis=1)
     with pytest.raises(UsageError, match="has seen nothing"):

@@ -64,7 +64,8 @@ inline void gather(const Attention& a, long batch, long head, float* keys, float
     }
 }
 
-inline void attend_rows(const Attention& a, long batch, long head, long begin, const float* keys, const float* values, float* scores, float* result) {
+inline void attend_rows(const Attention& a, long batch, long head, long begin, const float* keys, const float* values,
+                        float* scores, float* result) {
     const long wide = rounded_up(a.columns, WIDTH), deep = rounded_up(a.features, WIDTH);
     const int rows = (int)std::min<long>(ROWS, a.rows - begin);
     const long seen = a.causal ? std::min(a.columns, begin + rows) : a.columns;
@@ -74,7 +75,9 @@ inline void attend_rows(const Attention& a, long batch, long head, long begin, c
     for (int r = 0; r < rows; r++) {
         long count = a.causal ? std::min(a.columns, begin + r + 1) : a.columns;
         float* row = scores + r * wide;
-        if (a.mask) mask_row(row, a.mask + batch * a.masks.batch + head * a.masks.head + (begin + r) * a.masks.row, a.mask_column, count);
+        if (a.mask)
+            mask_row(row, a.mask + batch * a.masks.batch + head * a.masks.head + (begin + r) * a.masks.row,
+                     a.mask_column, count);
         sums[r] = exponentials(row, count);
         memset(row + count, 0, (wide - count) * sizeof(float));
     }

@@ -1,4 +1,5 @@
-// Convolution of bytes, channels last: a product of pixels with weights, where a pixel is read through a list of places.
+// Convolution of bytes, channels last: a product of pixels with weights, where a pixel is read through a list of
+// places.
 #pragma once
 #include "linear.h"
 
@@ -78,10 +79,11 @@ inline void find_runs(const Convolution& c, long begin, long rows, const uint8_t
 }
 
 template <int M, int V>
-void places_tile(const Places* places, long first, long taps, long offset, long run, int32_t zero, float scale, const Weights& weights, long column, float* out, long stride) {
+void places_tile(const Places* places, long first, long taps, long offset, long run, int32_t zero, float scale,
+                 const Weights& weights, long column, float* out, long stride) {
     __m512i sums[M][V];
-    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++)
-        sums[r][v] = _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(weights.sums + column + v * WIDTH));
+    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) sums[r][v] =
+        _mm512_mullo_epi32(_mm512_set1_epi32(-zero), _mm512_loadu_si512(weights.sums + column + v * WIDTH));
     const int8_t* panel = weights.panels + column * weights.features;
     for (long tap = 0; tap < taps; tap++) {
         const uint8_t* from[M];
@@ -99,7 +101,8 @@ void places_tile(const Places* places, long first, long taps, long offset, long 
     }
     UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) {
         Floats x = (Floats)_mm512_cvtepi32_ps(sums[r][v]) * scale;
-        store(out + r * stride + v * WIDTH, x * load(weights.scales + column + v * WIDTH) + load(weights.bias + column + v * WIDTH));
+        store(out + r * stride + v * WIDTH,
+              x * load(weights.scales + column + v * WIDTH) + load(weights.bias + column + v * WIDTH));
     }
 }
 
@@ -112,7 +115,8 @@ struct PlacesTile {
     long column;
     float* out;
     long stride;
-    template <int M, int V> void run_tile() const {
+    template <int M, int V>
+    void run_tile() const {
         places_tile<M, V>(places, first, taps, offset, run, zero, scale, weights, column, out, stride);
     }
 };
@@ -120,8 +124,12 @@ struct PlacesTile {
 // `weights` has the outputs of one group; those of the others follow in memory.
 inline Weights of_group(const Weights& weights, long group) {
     const long wide = weights.wide() * group;
-    return {weights.panels + wide * weights.features, weights.sums + wide, weights.scales + wide, weights.bias + wide,
-            weights.features, weights.outputs};
+    return {weights.panels + wide * weights.features,
+            weights.sums + wide,
+            weights.scales + wide,
+            weights.bias + wide,
+            weights.features,
+            weights.outputs};
 }
 
 // Where a block finds its pixels, and how many bytes it reads at each place.
@@ -135,7 +143,8 @@ inline bool reads_runs(const Convolution& c) {
     return c.groups == 1 && c.dilation_height == 1 && c.dilation_width == 1 && (c.channels % 4 || c.channels < 16);
 }
 
-inline void convolve_block(const Convolution& c, const Reading& reading, long begin, long rows, const Weights& weights, const Behind& behind, Places* places, float* results, long stride) {
+inline void convolve_block(const Convolution& c, const Reading& reading, long begin, long rows, const Weights& weights,
+                           const Behind& behind, Places* places, float* results, long stride) {
     const long tall = even(rows);
     if (reading.runs)
         find_runs(c, begin, rows, reading.image, places);
@@ -147,7 +156,8 @@ inline void convolve_block(const Convolution& c, const Reading& reading, long be
             vectors = next_panel((here.wide() - column) / WIDTH);
             for (long r = 0; r < rows; r += tall) {
                 float* out = results + r * stride + group * here.outputs + column;
-                PlacesTile tile{places, r, reading.taps, group * reading.run, reading.run, *c.zero, *c.scale, here, column, out, stride};
+                PlacesTile tile{places, r,   reading.taps, group * reading.run, reading.run, *c.zero, *c.scale, here,
+                                column, out, stride};
                 with_sizes((int)std::min(tall, rows - r), (int)vectors, tile);
             }
         }
@@ -175,7 +185,8 @@ inline void convolve(const Convolution& c, const Weights& weights, const Behind&
         std::unique_ptr<float[]> results(new float[block * stride]);
 #pragma omp for schedule(static)
         for (long begin = 0; begin < pixels; begin += block)
-            convolve_block(c, reading, begin, std::min(block, pixels - begin), weights, behind, places.get(), results.get(), stride);
+            convolve_block(c, reading, begin, std::min(block, pixels - begin), weights, behind, places.get(),
+                           results.get(), stride);
     }
 }
 

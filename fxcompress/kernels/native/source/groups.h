@@ -59,7 +59,8 @@ inline void spread_digits(const GroupWeights& weights, long column, int vectors,
 }
 
 // One row: digits are summed up a group at a time, and nothing is written in between.
-template <int V> void group_row(const float* row, const GroupWeights& weights, long column, float* results) {
+template <int V>
+void group_row(const float* row, const GroupWeights& weights, long column, float* results) {
     const long wide = weights.wide();
     const uint8_t* from = weights.panels + column * weights.features / 2;
     Floats sums[V];
@@ -93,22 +94,26 @@ inline void group_panel(const float* input, long rows, const GroupWeights& weigh
         return one(input, weights, column, results);
     }
     float floats[CHUNK * VECTORS * WIDTH];
-    for (long r = 0; r < rows; r++) memcpy(results + r * wide + column, weights.bias + column, vectors * WIDTH * sizeof(float));
+    for (long r = 0; r < rows; r++)
+        memcpy(results + r * wide + column, weights.bias + column, vectors * WIDTH * sizeof(float));
     for (long begin = 0; begin < weights.features; begin += CHUNK) {
         const long end = std::min(begin + CHUNK, weights.features);
         spread_digits(weights, column, vectors, begin, end, floats);
         for (long r = 0; r < rows; r += tall) {
             const float* left = input + r * weights.features + begin;
-            FloatsTile tile{left, weights.features, floats, vectors * WIDTH, end - begin, results + r * wide + column, wide, true};
+            FloatsTile tile{
+                left, weights.features, floats, vectors * WIDTH, end - begin, results + r * wide + column, wide, true};
             with_sizes((int)std::min(tall, rows - r), vectors, tile);
         }
     }
 }
 
-inline void group_linear(const float* input, long rows, const GroupWeights& weights, const Behind& behind, int threads) {
+inline void group_linear(const float* input, long rows, const GroupWeights& weights, const Behind& behind,
+                         int threads) {
     const long wide = weights.wide();
     std::vector<long> columns;
-    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH) columns.push_back(column);
+    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
+        columns.push_back(column);
     std::unique_ptr<float[]> results(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < columns.size(); i++) group_panel(input, rows, weights, columns[i], results.get());

@@ -10,7 +10,9 @@ using namespace fxc;
 #pragma GCC visibility push(default)
 extern "C" {
 
-void fxc_pack(const int8_t* weight, long outputs, long features, int8_t* panels) { pack(weight, outputs, features, panels); }
+void fxc_pack(const int8_t* weight, long outputs, long features, int8_t* panels) {
+    pack(weight, outputs, features, panels);
+}
 
 void fxc_pack_digits(const int8_t* weight, long outputs, long features, uint8_t* panels) {
     pack_digits(weight, outputs, features, panels);

@@ -36,8 +36,7 @@ inline void finish_row(float* row, long index, long count, const Behind& behind)
         add_bytes(row, behind.residual_bytes + index * count, count, behind.residual_scale, behind.residual_zero);
     activate(row, count, behind.late_post);
     if (behind.sum) memcpy(behind.sum + index * count, row, count * sizeof(float));
-    if (behind.norm != NO_NORM)
-        normalize(row, count, behind.norm, behind.norm_weight, behind.norm_bias, behind.eps);
+    if (behind.norm != NO_NORM) normalize(row, count, behind.norm, behind.norm_weight, behind.norm_bias, behind.eps);
     if (behind.out) memcpy(behind.out + index * count, row, count * sizeof(float));
     if (!behind.bytes) return;
     uint8_t* bytes = behind.bytes + index * count;
@@ -74,16 +73,19 @@ inline long block_of(long rows, const Weights& weights, int threads) {
     return std::clamp(rounded_up((rows + blocks - 1) / blocks, ROWS), (long)ROWS, most);
 }
 
-inline void block_columns(const Tokens& tokens, long begin, long rows, const Weights& weights, long column, int vectors, float* block) {
+inline void block_columns(const Tokens& tokens, long begin, long rows, const Weights& weights, long column, int vectors,
+                          float* block) {
     const long wide = weights.wide(), tall = even(rows);
     for (long r = 0; r < rows; r += tall) {
         Tokens here = tokens.from(begin + r, weights.features);
-        with_sizes((int)std::min(tall, rows - r), vectors, BytesTile{here, weights, column, block + r * wide + column, wide});
+        with_sizes((int)std::min(tall, rows - r), vectors,
+                   BytesTile{here, weights, column, block + r * wide + column, wide});
     }
 }
 
 // One block in the hands of one thread.
-inline void linear_block(const Tokens& tokens, long begin, long rows, const Weights& weights, const Behind& behind, float* block) {
+inline void linear_block(const Tokens& tokens, long begin, long rows, const Weights& weights, const Behind& behind,
+                         float* block) {
     const long wide = weights.wide();
     for (long column = 0; column < wide;) {
         int vectors = next_panel((wide - column) / WIDTH);
@@ -94,10 +96,12 @@ inline void linear_block(const Tokens& tokens, long begin, long rows, const Weig
 }
 
 // Few rows: each thread has some of the columns, and one of them does the rest.
-inline void linear_by_columns(const Tokens& tokens, long rows, const Weights& weights, const Behind& behind, int threads) {
+inline void linear_by_columns(const Tokens& tokens, long rows, const Weights& weights, const Behind& behind,
+                              int threads) {
     const long wide = weights.wide();
     std::vector<long> columns;
-    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH) columns.push_back(column);
+    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
+        columns.push_back(column);
     std::unique_ptr<float[]> block(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < columns.size(); i++)

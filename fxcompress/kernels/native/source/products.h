@@ -53,18 +53,20 @@ inline void pack(const int8_t* weight, long outputs, long features, int8_t* pane
         int8_t* to = panels + column * features;
         for (long four = 0; four < features; four += 4)
             for (long c = column; c < column + width; c++)
-                for (long f = four; f < four + 4; f++) *to++ = c < outputs && f < features ? weight[c * features + f] : 0;
+                for (long f = four; f < four + 4; f++)
+                    *to++ = c < outputs && f < features ? weight[c * features + f] : 0;
     }
 }
 
 // Float results of M tokens and V vectors of outputs. Zero points come off as integers: what is left may be small.
-template <int M, int V> void bytes_tile(const Tokens& tokens, const Weights& weights, long column, float* out, long stride) {
+template <int M, int V>
+void bytes_tile(const Tokens& tokens, const Weights& weights, long column, float* out, long stride) {
     const long features = weights.features;
     __m512i sums[M][V];
     UNROLL for (int r = 0; r < M; r++) {
         __m512i zero = _mm512_set1_epi32(-tokens.zeros[r * tokens.apart]);
-        UNROLL for (int v = 0; v < V; v++)
-            sums[r][v] = _mm512_mullo_epi32(zero, _mm512_loadu_si512(weights.sums + column + v * WIDTH));
+        UNROLL for (int v = 0; v < V; v++) sums[r][v] =
+            _mm512_mullo_epi32(zero, _mm512_loadu_si512(weights.sums + column + v * WIDTH));
     }
     const int8_t* panel = weights.panels + column * features;
     for (long f = 0; f < features; f += 4, panel += V * 64) {
@@ -80,42 +82,56 @@ template <int M, int V> void bytes_tile(const Tokens& tokens, const Weights& wei
     UNROLL for (int r = 0; r < M; r++) {
         UNROLL for (int v = 0; v < V; v++) {
             Floats x = (Floats)_mm512_cvtepi32_ps(sums[r][v]) * tokens.scales[r * tokens.apart];
-            store(out + r * stride + v * WIDTH, x * load(weights.scales + column + v * WIDTH) + load(weights.bias + column + v * WIDTH));
+            store(out + r * stride + v * WIDTH,
+                  x * load(weights.scales + column + v * WIDTH) + load(weights.bias + column + v * WIDTH));
         }
     }
 }
 
 // M rows of `left` (a row every `left_stride` floats) times V vectors of columns of `right`, added to what is there.
 template <int M, int V>
-void floats_tile(const float* left, long left_stride, const float* right, long right_stride, long inner, float* out, long stride, bool added) {
+void floats_tile(const float* left, long left_stride, const float* right, long right_stride, long inner, float* out,
+                 long stride, bool added) {
     __m512 sums[M][V];
-    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++)
-        sums[r][v] = added ? _mm512_loadu_ps(out + r * stride + v * WIDTH) : _mm512_setzero_ps();
+    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) sums[r][v] =
+        added ? _mm512_loadu_ps(out + r * stride + v * WIDTH) : _mm512_setzero_ps();
     for (long i = 0; i < inner; i++) {
         __m512 these[V];
         UNROLL for (int v = 0; v < V; v++) these[v] = _mm512_loadu_ps(right + i * right_stride + v * WIDTH);
         UNROLL for (int r = 0; r < M; r++) {
             __m512 value = _mm512_set1_ps(left[r * left_stride + i]);
-            UNROLL for (int v = 0; v < V; v++) asm("vfmadd231ps %2, %1, %0" : "+v"(sums[r][v]) : "v"(value), "v"(these[v]));
+            UNROLL for (int v = 0; v < V;
+                        v++) asm("vfmadd231ps %2, %1, %0" : "+v"(sums[r][v]) : "v"(value), "v"(these[v]));
         }
     }
-    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++) _mm512_storeu_ps(out + r * stride + v * WIDTH, sums[r][v]);
+    UNROLL for (int r = 0; r < M; r++) UNROLL for (int v = 0; v < V; v++)
+        _mm512_storeu_ps(out + r * stride + v * WIDTH, sums[r][v]);
 }
 
 // Call `tile.run_tile<M, V>()` for numbers known at run time only.
-template <int V, class Tile> void with_rows(int rows, Tile tile) {
+template <int V, class Tile>
+void with_rows(int rows, Tile tile) {
     switch (rows) {
-        case 1: return tile.template run_tile<1, V>();
-        case 2: return tile.template run_tile<2, V>();
-        case 3: return tile.template run_tile<3, V>();
-        case 4: return tile.template run_tile<4, V>();
-        case 5: return tile.template run_tile<5, V>();
-        case 6: return tile.template run_tile<6, V>();
-        case 7: return tile.template run_tile<7, V>();
-        default: return tile.template run_tile<8, V>();
+        case 1:
+            return tile.template run_tile<1, V>();
+        case 2:
+            return tile.template run_tile<2, V>();
+        case 3:
+            return tile.template run_tile<3, V>();
+        case 4:
+            return tile.template run_tile<4, V>();
+        case 5:
+            return tile.template run_tile<5, V>();
+        case 6:
+            return tile.template run_tile<6, V>();
+        case 7:
+            return tile.template run_tile<7, V>();
+        default:
+            return tile.template run_tile<8, V>();
     }
 }
-template <class Tile> void with_sizes(int rows, int vectors, Tile tile) {
+template <class Tile>
+void with_sizes(int rows, int vectors, Tile tile) {
     if (vectors == 1) return with_rows<1>(rows, tile);
     if (vectors == 2) return with_rows<2>(rows, tile);
     return with_rows<3>(rows, tile);
@@ -127,7 +143,10 @@ struct BytesTile {
     long column;
     float* out;
     long stride;
-    template <int M, int V> void run_tile() const { bytes_tile<M, V>(tokens, weights, column, out, stride); }
+    template <int M, int V>
+    void run_tile() const {
+        bytes_tile<M, V>(tokens, weights, column, out, stride);
+    }
 };
 
 struct FloatsTile {
@@ -138,7 +157,8 @@ struct FloatsTile {
     float* out;
     long stride;
     bool added;
-    template <int M, int V> void run_tile() const {
+    template <int M, int V>
+    void run_tile() const {
         floats_tile<M, V>(left, left_stride, right, right_stride, inner, out, stride, added);
     }
 };

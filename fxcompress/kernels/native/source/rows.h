@@ -9,7 +9,8 @@ enum Norm { NO_NORM, LAYER_NORM, RMS_NORM };
 
 inline Floats sigmoid(Floats x) { return 1.0f / (1.0f + exponential(-x)); }
 
-template <class Function> inline void map(float* row, long count, Function function) {
+template <class Function>
+inline void map(float* row, long count, Function function) {
     long i = 0;
     for (; i + WIDTH <= count; i += WIDTH) store(row + i, function(load(row + i)));
     if (i < count) store_first(row + i, function(load_first(row + i, count - i)), count - i);
@@ -17,11 +18,14 @@ template <class Function> inline void map(float* row, long count, Function funct
 
 inline void activate(float* row, long count, int post) {
     switch (post) {
-        case RELU: return map(row, count, [](Floats x) { return larger(x, Floats{}); });
-        case GELU: return map(row, count, [](Floats x) { return 0.5f * x * (1.0f + error_function(x * 0.70710678f)); });
+        case RELU:
+            return map(row, count, [](Floats x) { return larger(x, Floats{}); });
+        case GELU:
+            return map(row, count, [](Floats x) { return 0.5f * x * (1.0f + error_function(x * 0.70710678f)); });
         case GELU_TANH:
             return map(row, count, [](Floats x) { return x * sigmoid(1.59576912f * (x + 0.044715f * x * x * x)); });
-        case SILU: return map(row, count, [](Floats x) { return x * sigmoid(x); });
+        case SILU:
+            return map(row, count, [](Floats x) { return x * sigmoid(x); });
     }
 }
 
@@ -42,7 +46,8 @@ inline void add_bytes(float* row, const uint8_t* other, long count, float scale,
 }
 
 // The sum of `term(x)` over a row.
-template <class Term> inline float total(const float* row, long count, Term term) {
+template <class Term>
+inline float total(const float* row, long count, Term term) {
     Floats sums{};
     long i = 0;
     for (; i + WIDTH <= count; i += WIDTH) sums += term(load(row + i));

@@ -48,8 +48,10 @@ inline Floats exponential(Floats x) {
 // z P(z^2) / Q(z^2), fitted to erf by least squares on |z| <= 3.95, beyond which erf is 1 in float32: error 3e-7.
 inline Floats error_function(Floats z) {
     z = smaller(larger(z, all(-3.95f)), all(3.95f));
-    static const float above[] = {1.128379023e+00f, 1.936090393e-01f, 5.314897014e-02f, 3.898469568e-03f, 2.870823472e-04f, 2.013848109e-06f};
-    static const float below[] = {5.049131897e-01f, 1.154127918e-01f, 1.523318925e-02f, 1.193445186e-03f, 3.783426576e-05f};
+    static const float above[] = {1.128379023e+00f, 1.936090393e-01f, 5.314897014e-02f,
+                                  3.898469568e-03f, 2.870823472e-04f, 2.013848109e-06f};
+    static const float below[] = {5.049131897e-01f, 1.154127918e-01f, 1.523318925e-02f, 1.193445186e-03f,
+                                  3.783426576e-05f};
     Floats square = z * z, p = all(above[5]), q = all(below[4]);
     for (int i = 4; i >= 0; i--) p = p * square + above[i];
     for (int i = 3; i >= 0; i--) q = q * square + below[i];

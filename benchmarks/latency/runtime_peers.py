@@ -52,9 +52,11 @@ def onnx_static(subject: Subject) -> Ready:
 
     path = subject.folder / "static.onnx"
     kinds = quantization.QuantType
+    # The attention mask reaches to the smallest float: in 8 bits, its sum with the scores is nothing but the mask.
+    products = ["MatMul", "Gemm"] if subject.name == "minilm" else None
     quantization.quantize_static(
         preprocessed(subject), path, batches_of(subject), quant_format=quantization.QuantFormat.QDQ, per_channel=True,
-        activation_type=kinds.QUInt8, weight_type=kinds.QInt8,
+        activation_type=kinds.QUInt8, weight_type=kinds.QInt8, op_types_to_quantize=products,
     )  # fmt: skip
     return in_onnx_runtime(path)
 

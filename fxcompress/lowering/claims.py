@@ -140,6 +140,8 @@ def quantizes_u8(node: Node) -> bool:
 def _tokens(dequantize: Node) -> Node | None:
     """Return what was quantized row by row, affinely to int8, in the nodes before `dequantize`; else None."""
     ops = quantized_decomposed()
+    # Of tiny tokens torch's own rounds more coarsely than the kernels do.
+    choosers = (torch.ops.fxcompress.choose_token_range, ops.choose_qparams_per_token_asymmetric)
     quantize, *numbers = dequantize.args[:3]
     if not isinstance(quantize, Node) or not is_call(quantize, ops.quantize_per_token):
         return None
@@ -150,7 +152,7 @@ def _tokens(dequantize: Node) -> Node | None:
         if not isinstance(number, Node) or number.target is not operator.getitem or number.args[1] != index:
             return None
         choose = number.args[0]
-        if not isinstance(choose, Node) or not is_call(choose, ops.choose_qparams_per_token_asymmetric):
+        if not isinstance(choose, Node) or not is_call(choose, *choosers):
             return None
         if choose.args[0] is not quantize.args[0]:
             return None

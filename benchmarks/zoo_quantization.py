@@ -90,7 +90,8 @@ def quantized(captured: Any, given: Any, timing: bool) -> Row:
     row |= {"sqnr": sqnr(want, output_of(result.module, *given))}
     row |= {"quantize_seconds": round(rounded.stages[0].seconds, 2), "lower_seconds": round(stage.seconds, 2)}
     row |= {key: int(stage.statistics[key]) for key in ("layers", "products", "attentions", "left")}
-    row |= {"held": len(stage.details["held"]), "reasons": sorted(set(stage.details["left"].values()))}
+    row |= {"held": len(stage.details["held"]), "unrounded": len(stage.details["unrounded"])}
+    row |= {"reasons": sorted(set(stage.details["left"].values()))}
     if timing:
         row |= speed(
             {

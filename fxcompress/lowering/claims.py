@@ -107,10 +107,16 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
         found = Quantized(*(argument(node, name) for name in names))
     else:
         return None
-    stored = [tensor_of(module, one) for one in (found.integers, found.scales)]
+    stored = [tensor_of(module, one) for one in (as_stored(found.integers), found.scales)]
     if stored[0] is None or stored[1] is None or stored[0].dtype != torch.int8:
         return "its weight is no stored int8"
     return found
+
+
+def as_stored(node: Any) -> Any:
+    """Return the read of what `node` keeps transposed, else `node`."""
+    held = isinstance(node, Node) and is_call(node, torch.ops.fxcompress.held_transposed)
+    return node.args[0] if held else node
 
 
 def _all_zero(module: GraphModule, zeros: Node) -> bool:

@@ -10,6 +10,7 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import argument, calls, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
+from fxcompress.lowering.claims import as_stored
 
 ops = torch.ops.fxcompress
 
@@ -34,7 +35,7 @@ def hold_floats(module: GraphModule) -> list[Node]:
 def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None:
     """Return the operator that keeps what `node` gives, and its arguments; None where it is not stored."""
     operands = [one for one in node.args if isinstance(one, Node)]
-    kept = all(one.op == "get_attr" and tensor_of(module, one) is not None for one in operands)
+    kept = all(tensor_of(module, as_stored(one)) is not None for one in operands)
     if not kept or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
         return None
     integers = node.args[0]

@@ -96,7 +96,9 @@ def test_ignored_layers_stay():
 
 
 def test_activations_are_not_rounded_where_that_saves_nothing(monkeypatch):
-    monkeypatch.setattr(choosing, "interleaved", lambda calls: {name: 1.0 if name == "floats" else 5.0 for name in calls})
+    monkeypatch.setattr(
+        choosing, "interleaved", lambda calls: {name: 1.0 if name == "floats" else 5.0 for name in calls}
+    )
     choosing._measure.cache_clear()
     draft, x = QuantizedDraft(), torch.randn(2, 16)
     module = draft.module(draft.linear(draft.by_rows(draft.input("x", x)), "fc", 8, 16))

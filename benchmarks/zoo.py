@@ -11,23 +11,16 @@ ok where both are below 1e-4; with a pipeline, where they are finite.
 from __future__ import annotations
 
 import argparse
-import importlib.util
 import json
 import math
-import os
-import platform
 import statistics
-import subprocess
 import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from fnmatch import fnmatch
-from pathlib import Path
 from typing import Any
 
+from zoo_running import Row, chosen, output_of, parser, run_all
+
 LARGEST_ERROR = 1e-4
-Row = dict[str, Any]
 
 
 def main() -> int:
@@ -37,91 +30,25 @@ def main() -> int:
         return 0
     from tabulate import tabulate
 
-    rows = run_all(options)
+    rows = run_all(
+        options,
+        chosen(options.names),
+        lambda name: _command(name, options.pipeline),
+        lambda rows: {"summary": summary(rows), "pipeline": options.pipeline},
+    )
     print(tabulate([_cells(row) for row in rows], headers=HEADERS))
     print(summary(rows))
     return 0 if all(row["status"] == "ok" for row in rows) else 1
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--names", nargs="+", action="extend", default=[], help="globs of model names, with or without the library"
-    )
-    parser.add_argument("--pipeline", default="", help="pipeline to run on what was captured")
-    parser.add_argument("--json", type=Path, help="write the results here, after every model")
-    parser.add_argument("--resume", action="store_true", help="keep what the JSON file holds, skip the names in it")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds a model may take")
-    parser.add_argument("--jobs", type=int, default=1, help="models that run at a time")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    return parser.parse_args()
-
-
-def run_all(options: argparse.Namespace) -> list[Row]:
-    """Run the chosen models in processes of their own; return a row for each, with those of the JSON file."""
-    names = chosen(options.names)
-    rows: dict[str, Row] = {}
-    if options.resume and options.json and options.json.exists():
-        rows = {row["name"]: row for row in json.loads(options.json.read_text())["models"]}
-    todo = [name for name in names if name not in rows]
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(lambda name: in_process(_command(name, options.pipeline), name, options.timeout), todo):
-            rows[row["name"]] = row
-            print(
-                f"{len(rows):4} {row['name']:36} {row['status']:8} {row.get('message', '')}",
-                file=sys.stderr,
-                flush=True,
-            )
-            if options.json:
-                _write(options.json, options.pipeline, list(rows.values()))
-    return [rows[name] for name in rows if _wanted(name, options.names)]
-
-
-def chosen(globs: list[str]) -> list[str]:
-    """Return the names of the models that `globs` mean; end the program where packages or models are missing."""
-    missing = missing_packages()
-    if missing:
-        sys.exit("the zoo needs packages that are not installed:\n" + "\n".join(f"  {line}" for line in missing))
-    from zoo_models import entries
-
-    known = [entry.name for entry in entries()]
-    for glob in globs:
-        if not any(_wanted(name, [glob]) for name in known):
-            from fxcompress.text import suggestion
-
-            bare = [name.partition("/")[2] for name in known]
-            sys.exit(f"--names {glob!r} matches no model\n  hint: {suggestion(glob, bare)}")
-    return [name for name in known if _wanted(name, globs)]
-
-
-def _wanted(name: str, globs: list[str]) -> bool:
-    bare = name.partition("/")[2]
-    return not globs or any(fnmatch(name, glob) or fnmatch(bare, glob) for glob in globs)
-
-
-def missing_packages() -> list[str]:
-    """Return how to install what the zoo needs and is not there."""
-    from zoo_models import INSTALL
-
-    return [command for package, command in INSTALL.items() if importlib.util.find_spec(package) is None]
+    made = parser(__doc__)
+    made.add_argument("--pipeline", default="", help="pipeline to run on what was captured")
+    return made.parse_args()
 
 
 def _command(name: str, pipeline: str) -> list[str]:
     return [sys.executable, "-W", "ignore", __file__, "--one", name, "--pipeline", pipeline]
-
-
-def in_process(command: list[str], name: str, timeout: float) -> Row:
-    """Run one model in a process of its own, whose memory is free afterwards; it prints its row as JSON at the end."""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout, check=False)
-    except subprocess.TimeoutExpired:
-        return {"name": name, "status": "timeout", "message": f"longer than {timeout:.0f} s"}
-    lines = done.stdout.strip().splitlines()
-    if done.returncode or not lines:
-        last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        return {"name": name, "status": "died", "message": last[:300]}
-    row: Row = json.loads(lines[-1])
-    return row
 
 
 def run_one(name: str, pipeline: str) -> Row:
@@ -157,13 +84,6 @@ def run_one(name: str, pipeline: str) -> Row:
     largest = max(row["error"], row.get("error_other", 0.0))
     right = largest < LARGEST_ERROR or (bool(pipeline) and math.isfinite(largest))
     return row | {"status": "ok" if right else "wrong"}
-
-
-def output_of(module: Any, args: Any, kwargs: Any) -> Any:
-    import torch
-
-    with torch.no_grad():
-        return module(*args, **kwargs)
 
 
 def relative_error(got: Any, want: Any) -> float:
@@ -207,31 +127,6 @@ def summary(rows: list[Row]) -> str:
         f"{len(good)} of {len(rows)} captured, {dynamic} with a dynamic batch; "
         f"capture takes {statistics.median(seconds):.1f} s (median), {max(seconds):.1f} s (maximum)"
     )
-
-
-def _write(path: Path, pipeline: str, rows: list[Row]) -> None:
-    write_whole(path, {"summary": summary(rows), "pipeline": pipeline, **environment(), "models": rows})
-
-
-def environment() -> Row:
-    """Return what a result was measured with."""
-    import torch
-
-    return {"torch": torch.__version__, "device": "cpu", "cpu": _cpu(), "cores": os.cpu_count()}
-
-
-def write_whole(path: Path, content: Row) -> None:
-    """Write JSON in one step, so that a file is never half written."""
-    with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False, suffix=".json") as file:
-        json.dump(content, file, indent=1)
-    os.replace(file.name, path)
-
-
-def _cpu() -> str:
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    named = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return named[0] if named else platform.processor()
 
 
 if __name__ == "__main__":

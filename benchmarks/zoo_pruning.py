@@ -16,62 +16,34 @@ parameters goes, and the pass takes less than 60 s. For a model pruned less the 
 
 from __future__ import annotations
 
-import argparse
 import copy
 import json
 import statistics
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
-from zoo import Row, chosen, environment, in_process, output_of, relative_error, write_whole
+from zoo import relative_error
+from zoo_running import Row, chosen, output_of, parser, run_all
 
 LARGEST_DOUBLE = 250e6
 LEAST_REMOVED, MOST_SECONDS = 0.2, 60.0
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--names", nargs="+", action="extend", default=[], help="globs of model names")
-    parser.add_argument("--json", type=Path, help="write the results here, after every model")
-    parser.add_argument("--resume", action="store_true", help="keep what the JSON file holds, skip the names in it")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds a model may take")
-    parser.add_argument("--jobs", type=int, default=1, help="models that run at a time")
-    parser.add_argument("--one", help=argparse.SUPPRESS)
-    options = parser.parse_args()
+    options = parser(__doc__).parse_args()
     if options.one:
         print(json.dumps(run_one(options.one)))
         return 0
-    rows = run_all(options)
+    rows = run_all(
+        options,
+        chosen(options.names),
+        lambda name: [sys.executable, "-W", "ignore", __file__, "--one", name],
+        lambda rows: {"summary": summary(rows)},
+    )
     print(table(rows))
     print(summary(rows))
     return 0 if all(row["status"] == "ok" for row in rows) else 1
-
-
-def run_all(options: argparse.Namespace) -> list[Row]:
-    """Run the chosen models in processes of their own."""
-    names = chosen(options.names)
-    rows: dict[str, Row] = {}
-    if options.resume and options.json and options.json.exists():
-        rows = {row["name"]: row for row in json.loads(options.json.read_text())["models"]}
-
-    def run(name: str) -> Row:
-        return in_process([sys.executable, "-W", "ignore", __file__, "--one", name], name, options.timeout)
-
-    with ThreadPoolExecutor(options.jobs) as pool:
-        for row in pool.map(run, [name for name in names if name not in rows]):
-            rows[row["name"]] = row
-            print(
-                f"{len(rows):4} {row['name']:40} {row['status']:8} {row.get('message', '')}",
-                file=sys.stderr,
-                flush=True,
-            )
-            if options.json:
-                found = list(rows.values())
-                write_whole(options.json, {"summary": summary(found), **environment(), "models": found})
-    return [rows[name] for name in names]
 
 
 def run_one(name: str) -> Row:

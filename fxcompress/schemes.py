@@ -8,7 +8,7 @@ from typing import Literal
 from fxcompress.errors import UsageError
 from fxcompress.text import suggestion
 
-Format = Literal["int", "pow2", "bf16"]
+Format = Literal["int", "pow2", "bf16", "fp8"]
 Granularity = Literal["tensor", "channel", "group"]
 Activation = Literal["none", "dynamic", "static"]
 
@@ -28,7 +28,7 @@ class Scheme:
         activation: `none` leaves activations alone; `dynamic` rounds each token by its own range, as the model runs;
             `static` rounds each tensor by a range that calibration found.
         group: weights in a group, where the granularity is one.
-        format: integers, integers whose scales are powers of two, or bfloat16.
+        format: integers, integers whose scales are powers of two, bfloat16, or 8-bit floats (e4m3).
     """
 
     name: str
@@ -56,6 +56,7 @@ SCHEMES: dict[str, Scheme] = {
         Scheme("w8a8", 8, "channel", activation="dynamic"),
         Scheme("w8a8-static", 8, "channel", activation="static"),
         Scheme("bf16", 16, "tensor", activation="dynamic", format="bf16"),
+        Scheme("fp8", 8, "channel", format="fp8"),
         Scheme("pow2", 8, "channel", format="pow2"),
     )
 }

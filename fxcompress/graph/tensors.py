@@ -54,13 +54,14 @@ def set_tensor(module: torch.nn.Module, path: str, value: torch.Tensor) -> None:
     """Put `value` under `path`: a parameter stays a parameter (with its `requires_grad`), the rest are buffers.
 
     A tensor that is tied, that is reached under several paths, is replaced under all of them and stays tied. Integers
-    in place of a parameter become a buffer, since they have no gradient.
+    and 8-bit floats in place of a parameter become a buffer, since they have no gradient.
     """
     owner, last = owner_of(module, path)
     old = getattr(owner, last, None)
     if not isinstance(value, torch.nn.Parameter):
         value = value.detach()
-        if isinstance(old, torch.nn.Parameter) and (value.is_floating_point() or value.is_complex()):
+        wide = value.is_complex() or (value.is_floating_point() and value.element_size() > 1)
+        if isinstance(old, torch.nn.Parameter) and wide:
             value = torch.nn.Parameter(value, requires_grad=old.requires_grad)
     places = tied_paths(module, old) if isinstance(old, torch.Tensor) else []
     for place in places or [path]:

@@ -145,7 +145,9 @@ class _Tensors:
             return Parameter(path, owner, dtype, shape, elements, weights, known.nonzero, size, known.digest)
         if is_fake(value) or value.device.type == "meta":
             return Parameter(path, owner, dtype, shape, elements, weights, elements, size, "without data")
-        nonzero = int(torch.count_nonzero(value.detach()))
+        # PyTorch counts nothing of 8-bit floats.
+        small = value.is_floating_point() and value.element_size() == 1
+        nonzero = int(torch.count_nonzero(value.detach().float() if small else value.detach()))
         digest = self.digests.get(path) or tensor_digest(value)
         return Parameter(path, owner, dtype, shape, elements, weights, nonzero, size, digest)
 

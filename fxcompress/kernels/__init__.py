@@ -5,9 +5,31 @@ what a backend wants packed is kept beside them, never in the state.
 """
 
 from fxcompress.graph.quantized import quantized_decomposed
-from fxcompress.kernels import attention, convolution, embedding, fake_quantize, groups, held, linear, pooling, tokens
+from fxcompress.kernels import (
+    attention,
+    convolution,
+    embedding,
+    fake_quantize,
+    groups,
+    held,
+    linear,
+    pooling,
+    ranges,
+    tokens,
+)
 
-__all__ = ["attention", "convolution", "embedding", "fake_quantize", "groups", "held", "linear", "pooling", "tokens"]
+__all__ = [
+    "attention",
+    "convolution",
+    "embedding",
+    "fake_quantize",
+    "groups",
+    "held",
+    "linear",
+    "pooling",
+    "ranges",
+    "tokens",
+]
 
 # A graph that was quantized and not lowered calls these.
 quantized_decomposed()

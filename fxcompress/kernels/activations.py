@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 LOW, HIGH = -128, 127
-# As `quantized_decomposed.choose_qparams_per_token_asymmetric` has it.
-SMALLEST_SCALE = torch.finfo(torch.float32).eps
+# The smallest number whose reciprocal is finite and which no processor flushes to zero.
+SMALLEST_SCALE = torch.finfo(torch.float32).tiny
 # 127 * 256 + 127: both bytes of a number up to here lie within -128..127.
 LARGEST_WIDE = 32639
 
@@ -24,7 +24,7 @@ class Rows(NamedTuple):
 def quantize_rows(rows: torch.Tensor) -> Rows:
     """Quantize every row of float32 [rows, features] affinely to int8, by its own range with 0 in it.
 
-    It is the arithmetic of `choose_qparams_per_token_asymmetric` and `quantize_per_token` but for the last bit of a
+    It is the arithmetic of `choose_token_range` and `quantize_per_token` but for the last bit of a
     quotient. `aminmax` would read the rows once instead of twice, and takes eight times as long.
     """
     low = torch.amin(rows, -1, True).clamp_max_(0.0)

@@ -55,10 +55,22 @@ def held_groups(integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tenso
     return packed(f"held groups of {group}", (integers, scales, zeros), make)
 
 
+def held_transposed(integers: torch.Tensor) -> torch.Tensor:
+    """Return the transpose of a matrix of integers, with rows of its own in memory; kept as of `held_channels`."""
+    return packed("held transposed", (integers,), lambda: integers.detach().t().contiguous())
+
+
+def held_product(stored: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
+    """Return small floats of any shape as float32, times scales that are broadcast; kept as of `held_channels`."""
+    return packed("held product", (stored, scales), lambda: stored.detach().float() * scales.detach())
+
+
 def _fake(integers: torch.Tensor, *rest: object) -> torch.Tensor:
     return torch.empty_like(integers, dtype=torch.float32)
 
 
 define("held_channels(Tensor integers, Tensor scales, Tensor? zeros, int axis) -> Tensor", held_channels, _fake)
+define("held_transposed(Tensor integers) -> Tensor", held_transposed, lambda integers: integers.t().contiguous())
+define("held_product(Tensor stored, Tensor scales) -> Tensor", held_product, _fake)
 define("held_tensor(Tensor integers, float scale, int zero) -> Tensor", held_tensor, _fake)
 define("held_groups(Tensor integers, Tensor scales, Tensor? zeros, int group) -> Tensor", held_groups, _fake)

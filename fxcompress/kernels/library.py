@@ -12,15 +12,23 @@ import torch
 OPERATORS = torch.library.Library("fxcompress", "FRAGMENT")
 
 
-def define(schema: str, implementation: Callable[..., Any], fake: Callable[..., Any], *, key: str = "CPU") -> None:
+def define(
+    schema: str,
+    implementation: Callable[..., Any],
+    fake: Callable[..., Any],
+    *,
+    key: str = "CPU",
+    tags: tuple[torch.Tag, ...] = (),
+) -> None:
     """Define the operator of `schema` with its implementation and its rule for types.
 
     Args:
         schema: as `name(Tensor input, ...) -> Tensor`, without a namespace.
         key: where the implementation runs; `CompositeExplicitAutograd` is every device.
+        tags: what PyTorch is told of the operator.
     """
     name = schema.partition("(")[0]
-    OPERATORS.define(schema)
+    OPERATORS.define(schema, tags=tags)
     OPERATORS.impl(name, implementation, key)
     torch.library.register_fake(f"fxcompress::{name}", fake, lib=OPERATORS)
 

@@ -10,7 +10,7 @@ def tokens(values: torch.Tensor) -> torch.Tensor:
     wide = values.double()
     low = wide.amin(-1, keepdim=True).clamp(max=0)
     high = wide.amax(-1, keepdim=True).clamp(min=0)
-    scale = ((high - low) / 255).clamp(min=torch.finfo(torch.float32).eps)
+    scale = ((high - low) / 255).clamp(min=torch.finfo(torch.float32).tiny)
     zero = (-128 - low / scale).round()
     return ((wide / scale + zero).round().clamp(-128, 127) - zero) * scale
 

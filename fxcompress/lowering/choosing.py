@@ -44,16 +44,25 @@ class Shape:
 
 @dataclass(frozen=True)
 class Choice:
-    """The fastest backend, the microseconds that each took, and those that the pattern itself takes."""
+    """The fastest backend, the microseconds that each took, and those that the pattern itself takes.
+
+    `floats` are those of the layer with nothing rounded but its weights, where that was timed.
+    """
 
     backend: str
     microseconds: Mapping[str, float]
     pattern: float
+    floats: float = float("inf")
 
     @property
     def faster(self) -> bool:
         """Whether the backend is no slower than the pattern as it stands, by more than noise."""
         return self.microseconds[self.backend] < MARGIN * self.pattern
+
+    @property
+    def saves(self) -> bool:
+        """Whether rounding activations saves time."""
+        return self.microseconds[self.backend] * ADVANTAGE.get(self.backend, 1.0) < MARGIN * self.floats
 
 
 def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:
@@ -81,10 +90,11 @@ def _measure(shape: Shape, names: tuple[str, ...], threads: int) -> Choice:
     with torch.no_grad():
         sample = _Sample(shape)
         calls: dict[str, Callable[[], object]] = {name: functools.partial(sample.call, name) for name in names}
-        took = interleaved({**calls, "pattern": sample.pattern})
-    pattern = took.pop("pattern")
+        others = {"pattern": sample.pattern} | ({"floats": sample.floats} if shape.kind == "dynamic" else {})
+        took = interleaved({**calls, **others})
+    pattern, floats = took.pop("pattern"), took.pop("floats", float("inf"))
     best = min(took, key=lambda name: took[name] * ADVANTAGE.get(name, 1.0))
-    return Choice(best, MappingProxyType(took), pattern)
+    return Choice(best, MappingProxyType(took), pattern, floats)
 
 
 def interleaved(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
@@ -124,6 +134,7 @@ class _Sample:
             self.weight = self.weight.clamp(-7, 7)
             self.scales = torch.full((shape.outputs, shape.features // self.group), 0.01)
         self.layers = ([self.weight], [self.scales], [self.bias])
+        self.wide = self.weight.float() * self.scales[:, None]
 
     def call(self, backend: str) -> object:
         if self.kind == "static":
@@ -132,6 +143,10 @@ class _Sample:
             return ops.linear_groups(self.values, self.weight, self.scales, None, self.group, self.bias, backend)
         called = ops.linear_dynamic if self.kind == "dynamic" else ops.linear_weight_only
         return called(self.values, *self.layers, backend)
+
+    def floats(self) -> object:
+        """Calculate the layer with nothing rounded but its weights."""
+        return torch.nn.functional.linear(self.values, self.wide, self.bias)
 
     def pattern(self) -> object:
         """Calculate what the nodes of the pattern do."""

@@ -107,10 +107,16 @@ def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
         found = Quantized(*(argument(node, name) for name in names))
     else:
         return None
-    stored = [tensor_of(module, one) for one in (found.integers, found.scales)]
+    stored = [tensor_of(module, one) for one in (as_stored(found.integers), found.scales)]
     if stored[0] is None or stored[1] is None or stored[0].dtype != torch.int8:
         return "its weight is no stored int8"
     return found
+
+
+def as_stored(node: Any) -> Any:
+    """Return the read of what `node` keeps transposed, else `node`."""
+    held = isinstance(node, Node) and is_call(node, torch.ops.fxcompress.held_transposed)
+    return node.args[0] if held else node
 
 
 def _all_zero(module: GraphModule, zeros: Node) -> bool:
@@ -140,6 +146,8 @@ def quantizes_u8(node: Node) -> bool:
 def _tokens(dequantize: Node) -> Node | None:
     """Return what was quantized row by row, affinely to int8, in the nodes before `dequantize`; else None."""
     ops = quantized_decomposed()
+    # Of tiny tokens torch's own rounds more coarsely than the kernels do.
+    choosers = (torch.ops.fxcompress.choose_token_range, ops.choose_qparams_per_token_asymmetric)
     quantize, *numbers = dequantize.args[:3]
     if not isinstance(quantize, Node) or not is_call(quantize, ops.quantize_per_token):
         return None
@@ -150,7 +158,7 @@ def _tokens(dequantize: Node) -> Node | None:
         if not isinstance(number, Node) or number.target is not operator.getitem or number.args[1] != index:
             return None
         choose = number.args[0]
-        if not isinstance(choose, Node) or not is_call(choose, ops.choose_qparams_per_token_asymmetric):
+        if not isinstance(choose, Node) or not is_call(choose, *choosers):
             return None
         if choose.args[0] is not quantize.args[0]:
             return None

@@ -7,11 +7,12 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls, writes
+from fxcompress.graph.nodes import argument, calls, is_call, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
+from fxcompress.lowering.claims import as_stored
 
-ops = torch.ops.fxcompress
+aten, ops = torch.ops.aten, torch.ops.fxcompress
 
 
 def hold_floats(module: GraphModule) -> list[Node]:
@@ -23,8 +24,9 @@ def hold_floats(module: GraphModule) -> list[Node]:
         decomposed.dequantize_per_channel.default,
         decomposed.dequantize_per_channel_group.default,
         decomposed.dequantize_per_tensor.default,
+        aten.mul.Tensor,
     ):
-        target = _held(module, node)
+        target = _small_floats(module, node) if is_call(node, aten.mul.Tensor) else _held(module, node)
         if target is not None:
             layers += [user for user in node.users if user not in layers]
             _replace(module, node, *target)
@@ -34,7 +36,7 @@ def hold_floats(module: GraphModule) -> list[Node]:
 def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None:
     """Return the operator that keeps what `node` gives, and its arguments; None where it is not stored."""
     operands = [one for one in node.args if isinstance(one, Node)]
-    kept = all(one.op == "get_attr" and tensor_of(module, one) is not None for one in operands)
+    kept = all(tensor_of(module, as_stored(one)) is not None for one in operands)
     if not kept or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
         return None
     integers = node.args[0]
@@ -46,6 +48,17 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
         return ops.held_channels.default, (integers, *_scales(node), argument(node, "axis"))
     scale, zero = argument(node, "scale"), argument(node, "zero_point")
     return ops.held_tensor.default, (integers, float(scale), int(zero))
+
+
+def _small_floats(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None:
+    """Return the same for a product of scales with stored 8-bit floats that are widened; None for another product."""
+    wide, scales = node.args[:2]
+    if not isinstance(wide, Node) or not is_call(wide, aten.to.dtype) or tensor_of(module, scales) is None:
+        return None
+    stored = tensor_of(module, wide.args[0])
+    if stored is None or stored.dtype != torch.float8_e4m3fn or node.meta["val"].dtype != torch.float32:
+        return None
+    return None if any(writes(user) for user in node.users) else (ops.held_product.default, (wide.args[0], scales))
 
 
 def _scales(node: Node) -> tuple[Any, Any]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls, is_call
+from fxcompress.graph.nodes import argument, calls, is_call, set_argument
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.lowering.claims import Claim, quantizes_u8
 from fxcompress.lowering.merging import reshape_views
@@ -37,8 +37,21 @@ def move_up_stored(claims: Sequence[Claim], first: Node) -> None:
     """Let reads of stored tensors stand before the first layer of those that become one."""
     for claim in claims:
         for source in (claim.weight.integers, claim.weight.scales, claim.weight.zeros, claim.bias):
-            if source is not None and source > first:
-                first.prepend(source)
+            if source is not None:
+                _move_up(source, first)
+
+
+def _move_up(source: Node, first: Node) -> None:
+    """Let `source` and what it reads stand before `first`."""
+    if source > first:
+        for one in source.all_input_nodes:
+            _move_up(one, first)
+        first.prepend(source)
+
+
+def read_unrounded(claim: Claim) -> None:
+    """Let the layer of a dynamic `claim` read its activation as it is."""
+    set_argument(claim.layer, "input", claim.given)
 
 
 def finish(claim: Claim, part: Node) -> None:

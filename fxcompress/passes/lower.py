@@ -23,7 +23,8 @@ from fxcompress.lowering.fusing import fuse
 from fxcompress.lowering.holding import hold_floats
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.raising import raise_quantization
-from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, read_unrounded, replace
+from fxcompress.lowering.spelling import spell_as_linears
 from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
 
@@ -48,12 +49,13 @@ class Lower(Pass):
     For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
     pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with
     the activations in 16-bit fixed point, exactly in integers, where that is faster than keeping the weights as floats.
+    A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are.
 
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
     maps layers that stay to the reason; `attention` is as `lowered`;
-    `held` lists layers whose weights are kept as floats.
+    `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are.
     """
 
     name = "lower"
@@ -70,32 +72,46 @@ class Lower(Pass):
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
+        spell_as_linears(module, set(context.select(module, self.targets, self.ignore)))
         claims, left = self._claims(module, context)
         if claims:
             drop_what_is_off(module)
             raise_quantization(module)
             claims, left = self._claims(module, context)
         attention = self._attention(module, context)
-        lowered = self._lower(module, context, claims, left)
+        lowered, unrounded = self._lower(module, context, claims, left)
         module.graph.eliminate_dead_code()
         fuse(module)
         held = [layer.name for layer in hold_floats(module)]
         faster_quantize(module)
         context.record(left=len(left), attentions=len(attention))
-        context.details.update(lowered=lowered, left=left, attention=attention, held=held)
+        context.details.update(lowered=lowered, left=left, attention=attention, held=held, unrounded=unrounded)
         tell(context, lowered, left, held)
+        if unrounded:
+            names = listing([f"%{name}" for name in unrounded])
+            context.note(f"{names}: their activations are not rounded, that takes longer there than it saves")
         module.graph.eliminate_dead_code()
         propagate(module)
         return module
 
     def _lower(
         self, module: GraphModule, context: PassContext, claims: list[Claim], left: dict[str, str]
-    ) -> dict[str, dict[str, Any]]:
-        """Put calls of kernels in the place of `claims`, and return what to tell of each; add to `left` what stays."""
+    ) -> tuple[dict[str, dict[str, Any]], list[str]]:
+        """Put calls of kernels in the place of `claims`; add to `left` what stays.
+
+        Returns:
+            What to tell of each call, and the layers whose activations are rounded no more.
+        """
+        unrounded: list[str] = []
         lowered: dict[str, dict[str, Any]] = {}
         tokens = Tokens("native")
         for batch in batches(claims):
             choice = self._choice(batch) if self.measure else None
+            if choice is not None and not choice.saves and not self.backends:
+                for claim in batch:
+                    read_unrounded(claim)
+                unrounded += [claim.layer.name for claim in batch]
+                continue
             if choice is not None and not choice.faster:
                 slower = "the pattern is faster than every kernel for its shape"
                 left.update({claim.layer.name: slower for claim in batch})
@@ -105,7 +121,7 @@ class Lower(Pass):
             made = tokens.replace(module, batch) if by_tokens else replace(module, batch, backend)
             lowered[made.name] = entry(batch, backend, choice)
             context.record(layers=len(batch), products=1)
-        return lowered
+        return lowered, unrounded
 
     def _attention(self, module: GraphModule, context: PassContext) -> dict[str, dict[str, Any]]:
         """Put calls of our kernel in the place of attention in floats, where that is faster."""

@@ -19,6 +19,7 @@ from fxcompress.quantizing.keeping import Wish, quantize_but_worst
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.rounding import Rounded, floats_of, round_weight
+from fxcompress.quantizing.small_floats import insert_fp8, round_to_fp8
 from fxcompress.quantizing.sums import round_shortcuts, round_sums
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight, selected_weights
@@ -35,7 +36,9 @@ class Quantize(Pass):
 
     Schemes `w4a16`, `w3a16`, `w2a16`: 4, 3 or 2 bits, affine, with a scale and a zero point (`NAME_zero`) for each
     `group` of weights that one output is computed with. `pow2`: as `w8a16`, and the scales are powers of two.
-    `bf16`: weights are stored as bfloat16, and activations rounded to it.
+    `bf16`: weights are stored as bfloat16, and activations rounded to it. `fp8`: weights are 8-bit floats (e4m3) with a
+    scale for each output channel, off by a sixteenth of themselves at most; activations stay as they are, as the CPU
+    multiplies no such floats.
 
     Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
@@ -73,7 +76,7 @@ class Quantize(Pass):
 
     name = "quantize"
     fidelity = "lossy"
-    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "pow2"] = option(
+    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "fp8", "pow2"] = option(
         "w8a16", help="bits of weights and activations"
     )
     schemes: tuple[str, ...] = option((), help="schemes of their own, as pattern:scheme")
@@ -136,6 +139,8 @@ class Quantize(Pass):
         elif self.bias_correction:
             correction = BiasCorrection(module, [one for one, _ in chosen], batches)
         context.details["quantized"] = {}
+        if any(scheme.format == "fp8" for _, scheme in chosen):
+            context.note("fp8: weights alone are rounded; the CPU multiplies no 8-bit floats")
         for weight, scheme in chosen:
             store(module, weight, scheme, context, correction, rounded.get(weight.path))
         if correction is not None:
@@ -166,6 +171,11 @@ def store(
     """Put the integers of `weight` in its place, rounded to nearest where none are given, and tell of them."""
     if scheme.format == "bf16":
         facts, stored = insert_narrow(module, weight, torch.bfloat16), 2 * weight.tensor.numel()
+    elif scheme.format == "fp8":
+        values, scales = round_to_fp8(weight)
+        if correction is not None:
+            correction.correct(weight, values.double() * scales.double() - weight.tensor.detach().double())
+        facts, stored = insert_fp8(module, weight, values, scales), values.nbytes + scales.nbytes
     else:
         rounded = round_weight(weight, scheme) if rounded is None else rounded
         if correction is not None:

@@ -12,10 +12,12 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import set_argument
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import add_tensor, set_tensor
+from fxcompress.kernels import ranges
 from fxcompress.quantizing.rounding import Rounded
 from fxcompress.schemes import Scheme
 from fxcompress.weights import Weight
 
+assert ranges  # importing it registers the operator
 aten = torch.ops.aten
 
 # Layers, each with the name of the operand that is rounded.
@@ -132,7 +134,7 @@ def round_dynamically(module: GraphModule, value: Node, readers: Readers) -> Nod
     ops, readers = quantized_decomposed(), sorted(readers, key=_place)
     inserter = Inserter(module, readers[0][0])
     detached = inserter.call(aten.detach.default, value)
-    chosen = inserter.call(ops.choose_qparams_per_token_asymmetric.default, detached, torch.int8)
+    chosen = inserter.call(torch.ops.fxcompress.choose_token_range.default, detached)
     scales, zeros = (inserter.call(operator.getitem, chosen, place) for place in (0, 1))
     limits = (scales, zeros, -128, 127, torch.int8)
     integers = inserter.call(ops.quantize_per_token.default, detached, *limits, name=f"{value.name}_quantized")

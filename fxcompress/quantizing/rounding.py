@@ -127,6 +127,10 @@ def fitted(weight: Weight, scheme: Scheme) -> tuple[Scheme | None, str | None]:
     """Return the scheme that `weight` can have, None for none, and why it is not the one asked for."""
     if scheme.format == "bf16" and weight.tensor.element_size() <= 2:
         return None, "left alone, it has 16 bits already"
+    if scheme.format == "fp8" and weight.tensor.element_size() <= 1:
+        return None, "left alone, it has 8 bits already"
+    if scheme.format == "fp8" and scheme.granularity != "channel":
+        return replace(scheme, granularity="channel", group=0), "one scale a channel, as fp8 has it"
     if scheme.granularity != "group":
         return scheme, None
     inputs = weight.tensor.numel() // max(1, weight.tensor.shape[weight.output_axis])

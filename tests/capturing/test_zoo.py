@@ -18,7 +18,7 @@ def zoo(monkeypatch):
     import zoo
 
     yield zoo
-    for name in [name for name in sys.modules if name == "zoo" or name.startswith("zoo_models")]:
+    for name in [name for name in sys.modules if name == "zoo" or name.startswith(("zoo_models", "zoo_running"))]:
         del sys.modules[name]
 
 
@@ -42,6 +42,8 @@ def test_relative_error(zoo):
 
 
 def test_a_model_that_is_not_there_is_a_row(zoo):
-    row = zoo.in_process(zoo._command("transformers/nothing", ""), "transformers/nothing", 120.0)
+    from zoo_running import in_process
+
+    row = in_process(zoo._command("transformers/nothing", ""), "transformers/nothing", 120.0)
     assert row["status"] == "died"
     assert row["name"] == "transformers/nothing"

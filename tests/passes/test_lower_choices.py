@@ -59,20 +59,21 @@ def test_the_pattern_is_slower_where_products_are_large():
     assert made["backend"] == min(made["microseconds"], key=made["microseconds"].get)
 
 
-def left(*reasons):
-    kept = "%linear: calculated in floats, with a copy of the weights as floats in memory"
-    return [*(f"%linear: left as it is, {reason}" for reason in reasons), kept]
+def left(*reasons, layer="linear"):
+    kept = f"%{layer}: calculated in floats, with a copy of the weights as floats in memory"
+    return [*(f"%{layer}: left as it is, {reason}" for reason in reasons), kept]
 
 
 def test_what_stays_is_named():
-    draft, x = QuantizedDraft(), torch.randn(2, 16)
-    bias = draft.call(aten.neg.default, draft.bias("fc", 8))
-    module = draft.module(draft.call(aten.linear.default, draft.input("x", x), draft.weight("fc", 8, 16), bias))
+    draft, x = QuantizedDraft(), torch.randn(2, 4, 6, 6)
+    given = draft.input("x", x)
+    module = draft.module(draft.call(aten.conv2d.default, given, draft.weight("c", 8, 4, 3, 3), draft.bias("c", 8)))
     want = module(x)
     module, context = apply(LOWER, module)
     assert torch.equal(module(x), want)
-    assert context.notes == left("its bias is no stored float32")
-    assert context.details["left"] == {"linear": "its bias is no stored float32"}
+    why = "no kernel convolves activations that are not quantized to uint8 beforehand"
+    assert context.notes == left(why, layer="conv2d")
+    assert context.details["left"] == {"conv2d": why}
     assert context.statistics["left"] == 1
 
 
@@ -92,3 +93,20 @@ def test_ignored_layers_stay():
     module = draft.module(draft.call(aten.add.Tensor, *both))
     _, context = apply("lower{ignore=linear}", module)
     assert [made["layers"] for made in context.details["lowered"].values()] == [["linear_1"]]
+
+
+def test_activations_are_not_rounded_where_that_saves_nothing(monkeypatch):
+    monkeypatch.setattr(
+        choosing, "interleaved", lambda calls: {name: 1.0 if name == "floats" else 5.0 for name in calls}
+    )
+    choosing._measure.cache_clear()
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    module = draft.module(draft.linear(draft.by_rows(draft.input("x", x)), "fc", 8, 16))
+    weight = module.get_buffer("fc.weight").double() * module.get_buffer("fc.weight_scale").double()[:, None]
+    want = x.double() @ weight.t() + module.get_parameter("fc.bias").double()
+    module, context = apply("lower", module)
+    choosing._measure.cache_clear()
+    assert operations(module) == ["fxcompress.held_channels", "linear"]
+    assert near(module(x).double(), want, 1e-6)
+    assert context.details["unrounded"] == ["linear"]
+    assert any("not rounded" in note for note in context.notes)

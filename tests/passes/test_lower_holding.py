@@ -41,9 +41,10 @@ def test_every_layer():
         plain, lowered, x = compress(scheme)
         assert not any("dequantize" in one for one in operations(lowered.module)), scheme
         with torch.no_grad():
-            assert near(lowered.module(x), plain(x), 1e-6)
+            # The product with the table is one of 16-bit fixed point.
+            assert near(lowered.module(x), plain(x), 1e-6 if scheme == "w4a16" else 1e-4)
         held = lowered.stages[-1].details["held"]
-        assert len(held) == 4, held
+        assert len(held) == (4 if scheme == "w4a16" else 3), held
         assert any("copy of the weights as floats" in note for note in lowered.stages[-1].notes)
 
 

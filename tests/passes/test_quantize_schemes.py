@@ -20,7 +20,7 @@ from fxcompress.passes.quantize import Quantize
 from fxcompress.schemes import SCHEMES
 
 aten = torch.ops.aten
-INTEGERS = [name for name, scheme in SCHEMES.items() if scheme.format != "bf16"]
+INTEGERS = [name for name, scheme in SCHEMES.items() if scheme.format not in ("bf16", "fp8")]
 
 
 def linear(weight):

@@ -11,12 +11,11 @@ from fxcompress.errors import ExportError
 from fxcompress.graph.nodes import argument, calls, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import add_tensor, tensor_of
+from fxcompress.kernels.activations import SMALLEST_SCALE
 from fxcompress.quantizing.nodes import Inserter
 
 aten = torch.ops.aten
 onnx = torch.ops.fxcompress_onnx
-# As `choose_qparams_per_token_asymmetric` has it.
-_SMALLEST_SCALE = torch.finfo(torch.float32).eps
 _BYTES = (0, 255, torch.uint8)
 
 
@@ -87,7 +86,7 @@ def _ranges(inserter: Inserter, source: Node) -> tuple[Node, Node]:
     low = inserter.call(aten.clamp.default, inserter.call(aten.amin.default, source, [-1], True), None, 0.0)
     high = inserter.call(aten.clamp.default, inserter.call(aten.amax.default, source, [-1], True), 0.0)
     length = inserter.call(aten.mul.Tensor, inserter.call(aten.sub.Tensor, high, low), 1 / 255)
-    scales = inserter.call(aten.clamp.default, length, _SMALLEST_SCALE)
+    scales = inserter.call(aten.clamp.default, length, SMALLEST_SCALE)
     below = inserter.call(aten.neg.default, inserter.call(aten.div.Tensor, low, scales))
     return scales, inserter.call(aten.round.default, below)
 

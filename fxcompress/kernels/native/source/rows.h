@@ -90,7 +90,7 @@ inline void quantize_row(const float* row, long count, uint8_t* bytes, float* sc
         high = larger(high, x);
     }
     float least = smallest_of(low);
-    *scale = std::fmax((largest_of(high) - least) / 255.0f, 1.1920929e-07f);
+    *scale = std::fmax((largest_of(high) - least) / 255.0f, 1.17549435e-38f);
     *zero = (int32_t)std::nearbyint(-least / *scale);
     round_row(row, count, bytes, *scale, *zero);
 }

@@ -46,7 +46,7 @@ class Sensitivity(Pass):
 
     name = "sensitivity"
     fidelity = "exact"
-    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "pow2"] = option(
+    scheme: Literal["w8a16", "w4a16", "w3a16", "w2a16", "w8a8", "w8a8-static", "bf16", "fp8", "pow2"] = option(
         "w8a16", help="bits of weights and activations"
     )
     schemes: tuple[str, ...] = option((), help="schemes of their own, as pattern:scheme")

@@ -87,7 +87,7 @@ def round_by_data(
     Raises:
         InputError: a batch does not fit, or makes values that are not finite.
     """
-    integral = [(weight, scheme) for weight, scheme in chosen if scheme.format != "bf16"]
+    integral = [(weight, scheme) for weight, scheme in chosen if scheme.format in ("int", "pow2")]
     tasks = tasks_of(module, integral, context)
     by_data = {task.weight.path for task in tasks.values()}
     found = {weight.path: closest(weight, scheme) for weight, scheme in integral if weight.path not in by_data}

@@ -88,6 +88,8 @@ def round_by_data(
         InputError: a batch does not fit, or makes values that are not finite.
     """
     integral = [(weight, scheme) for weight, scheme in chosen if scheme.format in ("int", "pow2")]
+    if others := [weight.path for weight, scheme in chosen if scheme.format not in ("int", "pow2")]:
+        context.note(f"{listing(others)}: rounded to nearest, the formats of floats have no steps to choose from")
     tasks = tasks_of(module, integral, context)
     by_data = {task.weight.path for task in tasks.values()}
     found = {weight.path: closest(weight, scheme) for weight, scheme in integral if weight.path not in by_data}

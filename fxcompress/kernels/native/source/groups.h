@@ -111,9 +111,7 @@ inline void group_panel(const float* input, long rows, const GroupWeights& weigh
 inline void group_linear(const float* input, long rows, const GroupWeights& weights, const Behind& behind,
                          int threads) {
     const long wide = weights.wide();
-    std::vector<long> columns;
-    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
-        columns.push_back(column);
+    const std::vector<long> columns = panel_columns(wide);
     std::unique_ptr<float[]> results(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < columns.size(); i++) group_panel(input, rows, weights, columns[i], results.get());

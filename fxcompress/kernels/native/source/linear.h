@@ -95,13 +95,19 @@ inline void linear_block(const Tokens& tokens, long begin, long rows, const Weig
     finish_rows(block, wide, begin, rows, weights.outputs, behind);
 }
 
+// Where the panels begin.
+inline std::vector<long> panel_columns(long wide) {
+    std::vector<long> columns;
+    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
+        columns.push_back(column);
+    return columns;
+}
+
 // Few rows: each thread has some of the columns, and one of them does the rest.
 inline void linear_by_columns(const Tokens& tokens, long rows, const Weights& weights, const Behind& behind,
                               int threads) {
     const long wide = weights.wide();
-    std::vector<long> columns;
-    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
-        columns.push_back(column);
+    const std::vector<long> columns = panel_columns(wide);
     std::unique_ptr<float[]> block(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < columns.size(); i++)

@@ -22,6 +22,7 @@ from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.fusing import fuse
 from fxcompress.lowering.holding import hold_floats
 from fxcompress.lowering.merging import batches
+from fxcompress.lowering.paths import look_up_owners_once
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, read_unrounded, replace
 from fxcompress.lowering.spelling import spell_as_linears
@@ -92,6 +93,7 @@ class Lower(Pass):
             context.note(f"{names}: their activations are not rounded, that takes longer there than it saves")
         module.graph.eliminate_dead_code()
         propagate(module)
+        look_up_owners_once(module)
         return module
 
     def _lower(

@@ -7,7 +7,7 @@ one only.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -118,7 +118,7 @@ def shifted(pixels: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return padded[:, :, 1 + down : 9 + down, 1 + right : 9 + right]
 
 
-def accuracy(module: nn.Module, images: Images) -> float:
+def accuracy(module: Callable[..., torch.Tensor], images: Images) -> float:
     """Return the percentage of `images` whose digit `module` names."""
     with torch.no_grad():
         right = sum(int((module(pixels).argmax(1) == digits).sum()) for pixels, digits in images.batches())

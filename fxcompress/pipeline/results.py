@@ -12,9 +12,10 @@ from fxcompress.pipeline.trace import Trace, origin_of_deviation
 # Allowed difference of a result, as a share of its largest magnitude, for passes that promise the same results.
 EXACT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 CLOSE_TOLERANCE = 5e-2
-# Where activations are rounded, a hair's difference puts one of thousands a step off, and what follows carries it on:
-# a single number may be off by this much, as long as the root mean square stays within the tolerance.
-SINGLE_TOLERANCE = 2e-1
+# Where activations are rounded, a hair's difference puts one of thousands a step off, and what follows carries it on: on
+# MiniLM with static ranges, the same arithmetic in another order is 10% off in the root mean square. So results that
+# are off by more than the tolerance may be off by this much all in all, and this much in a single number.
+ROUNDED_TOLERANCE, SINGLE_TOLERANCE = 1.25e-1, 2e-1
 
 # Nodes count as deviating beyond this share of their magnitude where the results tell no tolerance.
 SMALLEST_DEVIATION = 1e-6
@@ -56,7 +57,7 @@ def compared(want: torch.Tensor, got: torch.Tensor, fidelity: str) -> tuple[floa
         return difference, float("inf")
     if fidelity == "exact":
         return difference, EXACT_TOLERANCE.get(want.dtype, 0.0) * magnitude(want)
-    spread = root_mean_square(finite(want) - finite(got)) <= CLOSE_TOLERANCE * root_mean_square(finite(want))
+    spread = root_mean_square(finite(want) - finite(got)) <= ROUNDED_TOLERANCE * root_mean_square(finite(want))
     return difference, (SINGLE_TOLERANCE if spread else CLOSE_TOLERANCE) * magnitude(want)
 
 

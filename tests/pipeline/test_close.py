@@ -24,7 +24,7 @@ def off(change):
         (lambda got: got[::100, 3].add_(0.5), True),
         (lambda got: got[7].copy_(got[8].clone()), False),
         (lambda got: got[5, 5].add_(2), False),
-        (lambda got: got.add_(torch.randn_like(got) * 0.1), False),
+        (lambda got: got.add_(torch.randn_like(got) * 0.2), False),
     ],
 )
 def test_close(change, fine):

@@ -12,8 +12,8 @@ from fxcompress.pipeline.trace import Trace, origin_of_deviation
 # Allowed difference of a result, as a share of its largest magnitude, for passes that promise the same results.
 EXACT_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 5e-2}
 CLOSE_TOLERANCE = 5e-2
-# Where activations are rounded, a hair's difference puts one of thousands a step off, and what follows carries it on: on
-# MiniLM with static ranges, the same arithmetic in another order is 10% off in the root mean square. So results that
+# Where activations are rounded, a hair's difference puts one of thousands a step off, and what follows carries it on:
+# on MiniLM with static ranges the same arithmetic in another order is 10% off in the root mean square. So results that
 # are off by more than the tolerance may be off by this much all in all, and this much in a single number.
 ROUNDED_TOLERANCE, SINGLE_TOLERANCE = 1.25e-1, 2e-1
 

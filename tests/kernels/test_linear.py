@@ -25,9 +25,9 @@ POSTS = {
 
 
 def by_rows(values):
-    """Quantized row by row and back, by torch's own operators of the pattern."""
+    """Quantized row by row and back, by the operators of the pattern."""
     decomposed = quantized_decomposed()
-    scales, zeros = decomposed.choose_qparams_per_token_asymmetric(values, torch.int8)
+    scales, zeros = ops.choose_token_range(values)
     integers = decomposed.quantize_per_token(values, scales, zeros, -128, 127, torch.int8)
     return decomposed.dequantize_per_token(integers, scales, zeros, -128, 127, torch.int8, torch.float64), scales
 

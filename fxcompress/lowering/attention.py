@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from fxcompress.graph.nodes import argument, calls
 from fxcompress.lowering.choosing import MARGIN, hint, interleaved
+from fxcompress.lowering.rewriting import put_instead
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
 # Of a larger batch this much is timed: the time grows in proportion.
@@ -70,17 +71,8 @@ def _replace(module: GraphModule, node: Node) -> Node:
     scale = argument(node, "scale")
     if scale is None:
         scale = 1 / math.sqrt(int(query.meta["val"].shape[3]))
-    with module.graph.inserting_before(node):
-        made = module.graph.create_node(
-            "call_function",
-            ops.attention.default,
-            (query, key, value, mask, bool(argument(node, "is_causal")), float(scale), "native"),
-            name=f"{node.name}_lowered",
-        )
-    made.meta = dict(node.meta)
-    node.replace_all_uses_with(made)
-    module.graph.erase_node(node)
-    return made
+    arguments = (query, key, value, mask, bool(argument(node, "is_causal")), float(scale), "native")
+    return put_instead(module, node, ops.attention.default, arguments, f"{node.name}_lowered")
 
 
 @functools.cache

@@ -11,6 +11,7 @@ from fxcompress.graph.nodes import argument, calls, is_call, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
 from fxcompress.lowering.claims import as_stored
+from fxcompress.lowering.rewriting import put_instead
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
 
@@ -29,7 +30,7 @@ def hold_floats(module: GraphModule) -> list[Node]:
         target = _small_floats(module, node) if is_call(node, aten.mul.Tensor) else _held(module, node)
         if target is not None:
             layers += [user for user in node.users if user not in layers]
-            _replace(module, node, *target)
+            put_instead(module, node, *target)
     return layers
 
 
@@ -63,11 +64,3 @@ def _small_floats(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]
 
 def _scales(node: Node) -> tuple[Any, Any]:
     return argument(node, "scales"), argument(node, "zero_points")
-
-
-def _replace(module: GraphModule, node: Node, target: Any, arguments: tuple[Any, ...]) -> None:
-    with module.graph.inserting_before(node):
-        made = module.graph.call_function(target, arguments)
-    made.meta = dict(node.meta)
-    node.replace_all_uses_with(made)
-    module.graph.erase_node(node)

@@ -33,6 +33,18 @@ def replace(module: GraphModule, claims: Sequence[Claim], backend: str) -> Node:
     return made
 
 
+def put_instead(
+    module: GraphModule, node: Node, target: Any, arguments: tuple[Any, ...], name: str | None = None
+) -> Node:
+    """Put one call in the place of `node` and return it; it has no arguments that `train()` would set."""
+    with module.graph.inserting_before(node):
+        made = module.graph.create_node("call_function", target, arguments, name=name)
+    made.meta = {key: value for key, value in node.meta.items() if key != "in_training"}
+    node.replace_all_uses_with(made)
+    module.graph.erase_node(node)
+    return made
+
+
 def move_up_stored(claims: Sequence[Claim], first: Node) -> None:
     """Let reads of stored tensors stand before the first layer of those that become one."""
     for claim in claims:

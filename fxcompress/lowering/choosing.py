@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -76,13 +76,13 @@ def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:
 def usable(shape: Shape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the backends that give the same for `shape` and are there, in the order in which they are preferred."""
     wanted = kernels.linear.ONE_ROW if shape.kind == "dynamic" and shape.rows == 1 else CANDIDATES[shape.kind]
-    fitting = tuple(name for name in wanted if name != "native" or native.serves(shape.features))
+    return there(wanted, among, native.serves(shape.features))
+
+
+def there(wanted: Sequence[str], among: Sequence[str], native_serves: bool) -> tuple[str, ...]:
+    """Return those of the backends `wanted` that are here and in `among`, where any are given; at least `float`."""
+    fitting = [name for name in wanted if name != "native" or native_serves]
     return tuple(name for name in fitting if available(name) and (not among or name in among)) or ("float",)
-
-
-def hint(size: int | torch.SymInt) -> int:
-    """Return the size that the example inputs have where it is open."""
-    return size if isinstance(size, int) else int(size.node.hint)
 
 
 @functools.cache

@@ -15,6 +15,7 @@ from fxcompress.kernels import (
     linear,
     pooling,
     ranges,
+    sparse,
     tokens,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "linear",
     "pooling",
     "ranges",
+    "sparse",
     "tokens",
 ]
 

@@ -26,6 +26,7 @@ from fxcompress.lowering.merging import batches
 from fxcompress.lowering.paths import look_up_owners_once
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import calculate_unrounded, drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.sparse import lower_sparse
 from fxcompress.lowering.spelling import spell_as_linears
 from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
@@ -54,9 +55,13 @@ class Lower(Pass):
     A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are, and a table of
     few rows is kept in floats.
 
+    Linears in floats whose stored weights are mostly zero are sparse products where that is faster for their zeros:
+    `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads, `csr` is torch's.
+
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
-    `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
+    `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured, sparse
+    ones with their `density`; `left`
     maps layers that stay to the reason; `attention` is as `lowered`;
     `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are.
     """
@@ -71,7 +76,7 @@ class Lower(Pass):
     layers = statistic("layers that kernels calculate")
     products = statistic("calls that they became")
     attentions = statistic("calls of attention in floats that our kernel calculates")
-    left = statistic("quantized layers left as they are")
+    left = statistic("quantized and sparse layers left as they are")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
@@ -82,7 +87,11 @@ class Lower(Pass):
             raise_quantization(module)
             claims, left = self._claims(module, context)
         attention = self._attention(module, context)
+        selected = set(context.select(module, self.targets, self.ignore))
+        sparse, dense = lower_sparse(module, selected, self.measure)
         lowered, unrounded = self._lower(module, context, claims, left)
+        lowered, left = {**sparse, **lowered}, {**dense, **left}
+        context.record(layers=len(sparse), products=len(sparse))
         module.graph.eliminate_dead_code()
         fuse(module)
         held = [layer.name for layer in hold_floats(module)]
@@ -204,4 +213,4 @@ def tell(
         names = [f"%{name}" for name in unrounded]
         context.note(f"{listing(names)}: their activations are not rounded, that takes longer there than it saves")
     if not lowered and not left and not held:
-        context.note("no layer is quantized: there is nothing to lower")
+        context.note("no layer is quantized or sparse: there is nothing to lower")

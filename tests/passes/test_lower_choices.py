@@ -83,7 +83,7 @@ def test_without_quantized_layers():
     module = draft.module(draft.call(aten.linear.default, draft.input("x", x), weight))
     module, context = apply(LOWER, module)
     assert operations(module) == ["linear"]
-    assert context.notes == ["no layer is quantized: there is nothing to lower"]
+    assert context.notes == ["no layer is quantized or sparse: there is nothing to lower"]
 
 
 def test_ignored_layers_stay():
@@ -123,7 +123,14 @@ def test_unrounded_linears_of_one_activation_become_one_product(monkeypatch):
     want = [one.double() for one in unrounded(module, x)]
     module, context = apply("lower", module)
     choosing._measure.cache_clear()
-    assert operations(module) == ["fxcompress.linear_weight_only", "split_with_sizes", "getitem", "getitem", "relu", "relu"]
+    assert operations(module) == [
+        "fxcompress.linear_weight_only",
+        "split_with_sizes",
+        "getitem",
+        "getitem",
+        "relu",
+        "relu",
+    ]
     for got, exact in zip(module(x), want, strict=True):
         assert near(got.double(), exact, 1e-6)
     assert context.details["unrounded"] == ["linear", "linear_1"]

@@ -24,6 +24,7 @@ ORDER = (
     "schemes",
     "calibration",
     "quantizing",
+    "sparsity",
     "pruning",
     "lowering",
     "hookspecs",

@@ -56,7 +56,6 @@ def test_the_pattern_is_slower_where_products_are_large():
     _, context = apply("lower", module)
     (made,) = context.details["lowered"].values()
     assert made["microseconds"][made["backend"]] < made["microseconds"]["pattern"]
-    assert made["backend"] == min(made["microseconds"], key=made["microseconds"].get)
 
 
 def left(*reasons, layer="linear"):

@@ -41,13 +41,13 @@ def probability_table() -> Whole:
 
 
 def logits_of(probabilities: Whole) -> Whole:
-    """Return the logits of probabilities."""
+    """Return the logits of probabilities from 0 to 1, where the ends count as their neighbours."""
     return logit_table().take(probabilities >> 4, mode="clip")
 
 
 def logit_of(probability: int) -> int:
-    """Return the logit of one probability."""
-    return int(logit_table()[probability >> 4])
+    """Return the logit of one probability, as `logits_of` does."""
+    return int(logit_table()[min(probability, ONE - 1) >> 4])
 
 
 def probabilities_of(logits: Whole) -> Whole:

@@ -26,11 +26,12 @@ class Tokens(ctypes.Structure):
 
 
 class Weights(ctypes.Structure):
-    """Packed weights, the sums of their rows, scales and biases filled up to whole vectors."""
+    """Packed weights, the sums of their rows, scales and biases filled up to whole vectors, and what is kept."""
 
     _fields_ = (
         *(("panels", _pointer), ("sums", _pointer), ("scales", _pointer), ("bias", _pointer)),
         *(("features", _long), ("outputs", _long)),
+        *(("fours", _pointer), ("starts", _pointer), ("kept_vectors", _long)),
     )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import ctypes
+from typing import NamedTuple
 
 import torch
 from torch.nn import functional
@@ -16,6 +17,9 @@ from fxcompress.kernels.native.build import kernels
 from fxcompress.kernels.native.structures import address
 
 WIDTH = 16
+# The share of a dense product that one of kept weights may take, and what a kept four takes beside one of a dense
+# product: each byte of the input is read for fewer products.
+MOST_KEPT, KEPT_COST = 0.8, {1: 1.4, 2: 1.05}
 FEATURES_AT_A_TIME = 4
 
 
@@ -27,10 +31,16 @@ class Packed:
         outputs: how many there are.
     """
 
-    def __init__(self, integers: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None) -> None:
-        """Pack int8 [outputs, features], features divisible by 4, float32 [outputs] and float32 [outputs] or None."""
+    def __init__(
+        self, integers: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, dense: bool = False
+    ) -> None:
+        """Pack int8 [outputs, features], features divisible by 4, float32 [outputs] and float32 [outputs] or None.
+
+        Weights that are mostly zero lose their zeros, unless `dense`.
+        """
         self.outputs, self.features = integers.shape
-        self.panels = panels_of(integers)
+        self.kept = None if dense else kept_of(integers)
+        self.panels = panels_of(integers) if self.kept is None else self.kept.panels
         self.sums = filled_up(integers.sum(1, dtype=torch.int32))
         self.scales = filled_up(scales)
         self.bias = torch.zeros_like(self.scales) if bias is None else filled_up(bias)
@@ -45,7 +55,11 @@ class Packed:
 
     def _structure(self) -> structures.Weights:
         tensors = (self.panels, self.sums, self.scales, self.bias)
-        return structures.Weights(*map(address, tensors), self.features, self.outputs)
+        made = structures.Weights(*map(address, tensors), self.features, self.outputs)
+        if self.kept is not None:
+            made.fours, made.starts = address(self.kept.fours), address(self.kept.starts)
+            made.kept_vectors = self.kept.vectors
+        return made
 
 
 class PackedDigits:
@@ -97,7 +111,7 @@ class PackedKernel:
         parts = last.reshape(groups, weight.shape[0] // groups, -1).contiguous()
         steps = scales.reshape(groups, -1)
         biases = [None] * groups if bias is None else list(bias.reshape(groups, -1))
-        packed = [Packed(*one) for one in zip(parts, steps, biases, strict=True)]
+        packed = [Packed(*one, dense=True) for one in zip(parts, steps, biases, strict=True)]
         self.outputs = packed[0].outputs
         names = ("panels", "sums", "scales", "bias")
         self.tensors = tuple(torch.cat([getattr(one, name) for one in packed]) for name in names)
@@ -113,6 +127,40 @@ def panels_of(integers: torch.Tensor) -> torch.Tensor:
         ctypes.c_void_p(made.data_ptr()),
     )  # fmt: skip
     return made
+
+
+class KeptFours(NamedTuple):
+    """What is kept of weights that are mostly zero: for each panel the fours of features that its outputs read.
+
+    Attributes:
+        panels: int8 [kept, outputs of a panel, 4].
+        fours: int32 [kept], the first feature of each.
+        starts: int32 [panels + 1], from where to where the fours of a panel stand.
+        vectors: of 16 outputs that a panel has.
+    """
+
+    panels: torch.Tensor
+    fours: torch.Tensor
+    starts: torch.Tensor
+    vectors: int
+
+
+def kept_of(integers: torch.Tensor) -> KeptFours | None:
+    """Return what is to be kept of int8 [outputs, features], None where all is: too little would be saved."""
+    if int(integers.count_nonzero()) > MOST_KEPT * integers.numel():
+        return None
+    filled = filled_up(integers)
+    # All panels are alike.
+    choices = (1, 2) if filled.shape[0] % (2 * WIDTH) == 0 else (1,)
+    fours = {vectors: filled.view(-1, vectors * WIDTH, filled.shape[1] // 4, 4).transpose(1, 2) for vectors in choices}
+    read = {vectors: one.count_nonzero((2, 3)) > 0 for vectors, one in fours.items()}
+    cost = {vectors: float(one.float().mean()) * KEPT_COST[vectors] for vectors, one in read.items()}
+    vectors = min(choices, key=lambda one: cost[one])
+    if cost[vectors] > MOST_KEPT:
+        return None
+    kept = read[vectors]
+    starts = torch.cat([torch.zeros(1, dtype=torch.int64), kept.sum(1).cumsum(0)]).int()
+    return KeptFours(fours[vectors][kept].contiguous(), kept.nonzero()[:, 1].int() * 4, starts, vectors)
 
 
 def filled_up(numbers: torch.Tensor, width: int = WIDTH) -> torch.Tensor:

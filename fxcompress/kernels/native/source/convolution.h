@@ -160,7 +160,10 @@ inline Weights of_group(const Weights& weights, long group) {
             weights.scales + wide,
             weights.bias + wide,
             weights.features,
-            weights.outputs};
+            weights.outputs,
+            nullptr,
+            nullptr,
+            0};
 }
 
 // Where a block finds its pixels, and how many bytes it reads at each place.

@@ -12,6 +12,7 @@ struct GroupWeights {
     long features, outputs, group;
 
     long wide() const { return rounded_up(outputs, WIDTH); }
+    int vectors_at(long column) const { return next_panel((wide() - column) / WIDTH); }
 };
 
 // Features at a time: with their weights as floats they stay in the nearest cache.
@@ -111,7 +112,7 @@ inline void group_panel(const float* input, long rows, const GroupWeights& weigh
 inline void group_linear(const float* input, long rows, const GroupWeights& weights, const Behind& behind,
                          int threads) {
     const long wide = weights.wide();
-    const std::vector<long> columns = panel_columns(wide);
+    const std::vector<long> columns = panel_columns(weights);
     std::unique_ptr<float[]> results(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
     for (size_t i = 0; i < columns.size(); i++) group_panel(input, rows, weights, columns[i], results.get());

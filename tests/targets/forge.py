@@ -6,6 +6,7 @@ import copy
 import hashlib
 import json
 import math
+import zlib
 
 WIDTHS = {"float32": 4, "int64": 8, "int8": 1, "bool": 1, "uint8": 1, "float64": 8, "bfloat16": 2}
 NAMES = {
@@ -57,6 +58,28 @@ def pack(metadata: dict, document, blobs: list[bytes], *, text: str | None = Non
     digest = hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
     metadata = {**metadata, "sha256": digest, "document": text}
     return with_header(compact({"__metadata__": metadata, **entries}), b"".join(blobs))
+
+
+def unpack_coded(data: bytes, words: bytes) -> tuple[dict, bytes]:
+    """Return the document and the frames of a good file of format 2, whose documents are deflated with `words`."""
+    start = 8 + int.from_bytes(data[:8], "little")
+    assert data[-32:] == hashlib.sha256(data[start:-32] + data[:start]).digest()
+    end = len(data) - 36
+    packed = data[end - int.from_bytes(data[-36:-32], "little") : end]
+    assert packed[0] == 1
+    text = zlib.decompressobj(-15, zdict=words).decompress(packed[1:])
+    return json.loads(text), data[start : end - len(packed)]
+
+
+def pack_coded(document, frames: bytes, *, packed: bytes | None = None, length: int | None = None) -> bytes:
+    """Return a file of format 2 whose hash and sizes fit, with the document as it is unless `packed` is given."""
+    packed = b"\0" + compact(document).encode() if packed is None else packed
+    rest = frames + packed + (len(packed) if length is None else length).to_bytes(4, "little")
+    size = len(rest) + 32
+    entry = {"dtype": "U8", "shape": [size], "data_offsets": [0, size]}
+    metadata = {"format": "fxcompress", "version": "2", "fxcompress": "0.1.0"}
+    header = with_header(compact({"__metadata__": metadata, "coded": entry}), b"")
+    return header + rest + hashlib.sha256(rest + header).digest()
 
 
 def with_header(header: str | bytes, rest: bytes) -> bytes:

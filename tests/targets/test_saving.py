@@ -185,10 +185,11 @@ KILLS = 100
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_killed_at_any_moment_the_old_or_the_new_file_is_there(tmp_path):
+@pytest.mark.parametrize("coding", ["none", "raw"])
+def test_killed_at_any_moment_the_old_or_the_new_file_is_there(tmp_path, coding):
     script = Path(__file__).with_name("killed_while_saving.py")
     done = subprocess.run(
-        [sys.executable, str(script), str(tmp_path), str(KILLS)], capture_output=True, text=True, timeout=300
+        [sys.executable, str(script), str(tmp_path), str(KILLS), coding], capture_output=True, text=True, timeout=300
     )
     assert done.returncode == 0, done.stdout + done.stderr
     found = re.search(r"(\d+) loaded, (\d+) of the first, (\d+) of the second, (\d+) killed while writing", done.stdout)

@@ -54,7 +54,7 @@ class Encoder:
         """Return the lanes' logarithm as u8, their states as u32, and words of 16 bits."""
         ones, bits = np.concatenate(self._probabilities), np.concatenate(self._bits)
         widths = np.where(bits, ones, ONE - ones.astype(np.uint32)).astype(np.uint32)
-        log = lanes_log(float(-np.log2(widths / ONE).sum()) / 8, 0)
+        log = max(lanes_log(float(-np.log2(widths / ONE).sum()) / 8, 0), (widths.size >> 15).bit_length() - 1)
         starts = np.where(bits, 0, ones).astype(np.uint32)
         states = np.full(1 << log, _START, np.uint32)
         words = []

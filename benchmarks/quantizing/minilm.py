@@ -109,21 +109,30 @@ def embed(module: Model, texts: list[str]) -> torch.Tensor:
 
 def word_similarity(module: Model) -> float:
     """Return Spearman's correlation with the ratings of 353 pairs of words, times 100."""
+    return 100 * float(spearmanr(*word_pairs(module)).statistic)
+
+
+def word_pairs(module: Model) -> tuple[list[float], list[float]]:
+    """Return for each of 353 pairs of words how similar the module finds them, and how similar people do."""
     path = folder_of("gensim", "test", "test_data", "wordsim353.tsv")
     lines = [line for line in path.read_text(encoding="utf-8").splitlines() if not line.startswith("#")]
     pairs = [(first, second, float(mean)) for first, second, mean in csv.reader(lines, delimiter="\t")]
     words = sorted({word for first, second, _ in pairs for word in (first, second)})
     found = dict(zip(words, embed(module, words), strict=True))
-    similar = [float(found[first] @ found[second]) for first, second, _ in pairs]
-    return 100 * float(spearmanr(similar, [mean for _, _, mean in pairs]).statistic)
+    return [float(found[first] @ found[second]) for first, second, _ in pairs], [mean for _, _, mean in pairs]
 
 
 def document_similarity(module: Model) -> float:
     """Return Pearson's correlation with the ratings of 1,225 pairs of documents, times 100."""
+    return 100 * float(pearsonr(*document_pairs(module)).statistic)
+
+
+def document_pairs(module: Model) -> tuple[list[float], list[float]]:
+    """Return for each of 1,225 pairs of documents how similar the module finds them, and how similar people do."""
     folder = folder_of("gensim", "test", "test_data")
     documents = folder.joinpath("lee.cor").read_text(encoding="utf-8", errors="replace").splitlines()
     rated = [list(map(float, line.split())) for line in folder.joinpath("similarities0-1.txt").read_text().splitlines()]
     found = embed(module, [text for text in documents if text.strip()])
     first, second = torch.triu_indices(len(found), len(found), 1)
     similar = (found[first] * found[second]).sum(1)
-    return 100 * float(pearsonr(similar.numpy(), torch.tensor(rated)[first, second].numpy()).statistic)
+    return similar.tolist(), torch.tensor(rated)[first, second].tolist()

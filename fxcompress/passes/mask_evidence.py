@@ -47,7 +47,8 @@ class Evidence:
     def scores(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         """Return for every weight its elements' scores, of its shape."""
         if self.options.importance == "random":
-            return [torch.rand(one.tensor.shape, generator=self.generator, dtype=torch.float64) for one in weights]
+            drawn = (torch.rand(one.tensor.shape, generator=self.generator, dtype=torch.float64) for one in weights)
+            return [scores.to(one.tensor.device) for one, scores in zip(weights, drawn, strict=True)]
         if self.options.importance == "movement":
             return [self.moved.get(one.path, torch.zeros_like(one.tensor)) for one in weights]
         magnitudes = [weight.tensor.detach().abs() for weight in weights]

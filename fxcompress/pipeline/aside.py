@@ -27,11 +27,12 @@ def apply_aside(running: Pass, module: GraphModule, context: PassContext) -> Gra
 
 def _put_back(running: Pass, module: GraphModule, context: PassContext) -> None:
     """Put masks over the weights that are still there; what a pass made of a masked element other than zero stays."""
-    held, read, there = dict(named_tensors(module)), read_tensors(module), masks_of(module)
+    held, read = dict(named_tensors(module)), read_tensors(module)
+    there = {id(held[path]) for path in masks_of(module)}
     baked, filled = [], []
     for path, mask in context.masks.items():
         weight = held.get(path)
-        if path in there:
+        if id(weight) in there:
             continue
         keep = taken(mask, context.details.get("plan", {}).get(path, {}))
         if running.masks == "baked" or weight is None or not _fits(weight, keep) or id(weight) not in read:

@@ -24,6 +24,7 @@ THEN = {
     "lower{measure=false}": set(),
     "mask{sparsity=0.7}": {"conv", "mid", "head"},
     "merge": {"conv", "mid", "head"},
+    "merge{similarity=0.5}": {"conv", "mid", "head"},
     "prune{ratio=0.5 round_to=1}": {"conv", "mid", "head"},
     "prune{ratio=0.5 round_to=1},reconstruct{all=true}": {"head"},
     "prune{ratio=0.5 round_to=1 steps=2}": {"conv", "mid", "head"},

@@ -25,6 +25,7 @@ ORDER = (
     "calibration",
     "quantizing",
     "pruning",
+    "training",
     "lowering",
     "hookspecs",
     "installed",

@@ -44,6 +44,7 @@ BUILT_IN = {
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},
     "fake-quantize{scheme=w4a16}": EVERYWHERE,
+    "finetune": EVERYWHERE,
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},

@@ -15,6 +15,7 @@ from fxcompress.kernels import (
     linear,
     pooling,
     ranges,
+    shared_weights,
     tokens,
 )
 
@@ -28,6 +29,7 @@ __all__ = [
     "linear",
     "pooling",
     "ranges",
+    "shared_weights",
     "tokens",
 ]
 

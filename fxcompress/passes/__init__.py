@@ -12,6 +12,7 @@ from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.equalize import Equalize
 from fxcompress.passes.fake_quantize import FakeQuantize
+from fxcompress.passes.finetune import Finetune
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.lower import Lower
@@ -34,6 +35,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         EliminateDeadNodes,
         Equalize,
         FakeQuantize,
+        Finetune,
         FoldBatchNorm,
         FoldConstants,
         Lower,

@@ -44,7 +44,8 @@ BUILT_IN = {
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},
     "fake-quantize{scheme=w4a16}": EVERYWHERE,
-    "finetune": EVERYWHERE,
+    # What gives its own targets exactly has nothing to learn; batch norms give others in training.
+    "finetune": {"convolutional", "perceptron", "separable"},
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},

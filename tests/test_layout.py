@@ -23,6 +23,7 @@ ORDER = (
     "weights",
     "schemes",
     "calibration",
+    "sparsity",
     "quantizing",
     "pruning",
     "training",

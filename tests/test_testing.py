@@ -39,6 +39,7 @@ def small():
 # Built-in passes, and on which of the default examples each has something to do.
 EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
+    "bake": set(),
     "clip{deviations=1.5}": EVERYWHERE,
     "convert": set(),
     "eliminate-dead-nodes": {"perceptron"},

@@ -9,11 +9,14 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+import fxcompress.kernels  # noqa: F401  registers the operator of masks
 from fxcompress.analysis.axes import Rule
 from fxcompress.capturing import Inputs, as_inputs
 from fxcompress.errors import InputError, PassFailed, UsageError
-from fxcompress.graph.nodes import scope
+from fxcompress.graph.nodes import is_call, scope
 from fxcompress.text import matches, suggestion
+
+_MASKED = torch.ops.fxcompress.masked
 
 
 @dataclass(frozen=True)
@@ -47,13 +50,17 @@ class Resources:
 
 @dataclass
 class PassContext:
-    """One step's view of the run: what it may read, and where it leaves what it has to tell."""
+    """One step's view of the run: what it may read, and where it leaves what it has to tell.
+
+    `masks` are those that were taken off while the pass runs, by the path of the weight: bool, true where it is kept.
+    """
 
     resources: Resources
     declared: tuple[str, ...] = ()
     statistics: dict[str, float] = field(default_factory=dict)
     details: dict[str, Any] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    masks: dict[str, torch.Tensor] = field(default_factory=dict)
 
     @property
     def inputs(self) -> Inputs:
@@ -126,6 +133,10 @@ class PassContext:
 
 
 def names_of(node: Node) -> tuple[str, ...]:
-    """Return every name under which a pattern may mean `node`: its scope, its own name, the parameters it reads."""
-    read = [str(source.target) for source in node.all_input_nodes if source.op == "get_attr"]
+    """Return every name under which a pattern may mean `node`: its scope, its own name, the parameters it reads.
+
+    A parameter with a mask over it counts as read.
+    """
+    given = [source.args[0] if is_call(source, _MASKED) else source for source in node.all_input_nodes]
+    read = [str(source.target) for source in given if isinstance(source, Node) and source.op == "get_attr"]
     return tuple(name for name in (scope(node), node.name, *read) if name)

@@ -36,10 +36,15 @@ class Pass(Configured):
     Subclasses set `name` (kebab case) and `fidelity`: `exact` promises the same results up to float error, `close` the
     same within a small tolerance, `lossy` promises nothing but finite numbers. They declare options with `fxc.option`
     and statistics with `fxc.statistic`, keep no state between runs, and override `apply`.
+
+    `masks` tells what becomes of the masks in the graph: `aside` takes them off while the pass runs, so that it sees
+    weights with plain zeros, and puts them back over the weights that are still there; `seen` leaves them in the graph;
+    `baked` makes them plain zeros for good.
     """
 
     kind: ClassVar[str] = "pass"
     fidelity: ClassVar[Fidelity] = "lossy"
+    masks: ClassVar[Literal["aside", "seen", "baked"]] = "aside"
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         """Edit `module` or make a new one, and return the module to go on with.

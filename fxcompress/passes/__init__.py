@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
+from fxcompress.passes.bake import Bake
 from fxcompress.passes.clip import Clip
 from fxcompress.passes.convert import Convert
 from fxcompress.passes.drop_blocks import DropBlocks
@@ -29,6 +30,7 @@ from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportan
 @hookimpl
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
     for cls in (
+        Bake,
         Clip,
         Convert,
         DropBlocks,

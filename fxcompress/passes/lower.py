@@ -61,6 +61,7 @@ class Lower(Pass):
 
     name = "lower"
     fidelity = "close"
+    masks = "baked"
     device: Literal["cpu"] = option("cpu", help="what the graph is to run on")
     backends: tuple[str, ...] = option((), help="backends to choose from; all where none are given")
     measure: bool = option(True, help="time the backends here; else a fixed order decides, and nothing stays")

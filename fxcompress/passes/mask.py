@@ -10,6 +10,7 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.sparsity import insert_mask, masks_of
 from fxcompress.weights import Weight, selected_weights
 
 
@@ -38,6 +39,7 @@ class Mask(Pass):
     scope: Literal["local", "global"] = option("local", help="rank within each tensor, or over all of them")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to mask; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
+    baked: bool = option(False, help="write plain zeros, which training changes, in place of masks")
     zeroed = statistic("weights set to zero")
     zeros = statistic("weights that are zero afterwards")
     weights = statistic("weights looked at")
@@ -48,12 +50,22 @@ class Mask(Pass):
         with torch.no_grad():
             for weight, dropped in zip(weights, self._dropped(weights), strict=True):
                 before = int(weight.tensor.count_nonzero())
-                weight.tensor.masked_fill_(dropped, 0)
+                keep = ~dropped & ~self._masked_before(module, weight, context)
+                if self.baked:
+                    weight.tensor.masked_fill_(~keep, 0)
+                else:
+                    insert_mask(module, weight.path, keep)
                 after, size = int(weight.tensor.count_nonzero()), weight.tensor.numel()
                 masked[weight.path] = size - after
                 context.record(zeroed=before - after, zeros=size - after, weights=size)
         context.details["masked"] = masked
         return module
+
+    def _masked_before(self, module: GraphModule, weight: Weight, context: PassContext) -> torch.Tensor:
+        """Return where an earlier mask is: what it masked stays so."""
+        before = context.masks.get(weight.path)
+        before = masks_of(module).get(weight.path) if before is None else before
+        return torch.zeros_like(weight.tensor, dtype=torch.bool) if before is None else ~before
 
     def _dropped(self, weights: Sequence[Weight]) -> list[torch.Tensor]:
         """Return for every weight a boolean tensor of its shape: where it becomes zero."""

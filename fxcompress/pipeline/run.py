@@ -11,6 +11,7 @@ from fxcompress.contract import PassContext, Resources, statistics_of
 from fxcompress.errors import FxcompressError, PassFailed, StepFailed, VerificationFailed
 from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.types import symbol_names, type_text
+from fxcompress.pipeline.aside import apply_aside
 from fxcompress.pipeline.spec import Pipeline
 from fxcompress.pipeline.step import Instrument, Stage, Step, as_captured
 from fxcompress.plugins import Plugins
@@ -40,7 +41,7 @@ def run(
             with ExitStack() as stack:
                 for instrument in instruments:
                     stack.enter_context(instrument.around(step))
-                step.module = as_captured(running.apply(step.module, step.context))
+                step.module = as_captured(apply_aside(running, step.module, step.context))
         except Exception as error:
             raise step_failed(step, len(pipeline), error) from error
         module = step.module

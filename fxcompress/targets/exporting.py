@@ -12,19 +12,22 @@ from fxcompress.capturing.batch import takes_any_size
 from fxcompress.capturing.export import export_model
 from fxcompress.errors import CaptureError, ExportError
 from fxcompress.graph.module import CapturedModule, copy_graph
+from fxcompress.sparsity import without_masks
 
 
 def exported_program(module: CapturedModule, inputs: Inputs) -> ExportedProgram:
     """Return `module` as a program, in which an open batch size is open too.
 
     Args:
-        module: a graph in evaluation mode; it is not changed, and the program shares its tensors.
+        module: a graph in evaluation mode; it is not changed, and the program shares its tensors; masks become
+            plain zeros.
         inputs: example inputs.
 
     Raises:
         InputError: the inputs do not fit.
         ExportError: `torch.export` does not take the graph.
     """
+    module = without_masks(module)
     args, kwargs = module.call_form().fit(inputs.args, inputs.kwargs)
     # Without the check of inputs that a `CapturedModule` makes in Python at every call.
     plain = GraphModule(module, copy_graph(module.graph))

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
+import fxcompress.kernels  # noqa: F401  registers the operator of masks
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import argument, computed_from, is_call
@@ -92,10 +93,16 @@ def uses_of(node: Node) -> Iterator[Use]:
 
 
 def stored_behind(node: Node) -> list[Node]:
-    """Return the nodes from a `get_attr` node to `node` if there are only views and parts between; else nothing."""
+    """Return the nodes from a `get_attr` node to `node` if there are only views and parts between; else nothing.
+
+    A mask over the weight is looked through, and is not among them.
+    """
     chain = [node]
     while chain[-1].op != "get_attr":
         last = chain[-1]
+        if is_call(last, torch.ops.fxcompress.masked):
+            chain[-1] = last.all_input_nodes[0]
+            continue
         if rearranged(last) is None and not is_call(last, *_PARTS):
             return []
         chain.append(last.args[0])  # type: ignore[arg-type]

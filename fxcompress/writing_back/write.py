@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from fxcompress.errors import UsageError, WriteBackError
+from fxcompress.sparsity import without_masks
 from fxcompress.writing_back.contents import Contents, contents_of, put, tensors_of, with_own_buffers
 from fxcompress.writing_back.guesses import assign, guesses_of, holders_of
 from fxcompress.writing_back.layers import calls_by_scope, known_attributes
@@ -62,6 +63,7 @@ class _Writer:
     def __init__(self, model: nn.Module, result: Result) -> None:
         self.model = model
         plan = result.plan
+        result = replace(result, module=without_masks(result.module))
         self.contents = contents_of(model, result, plan)
         self.witness = Witness(result.module, result.captured.inputs, result.resources.seed)
         self.calls = calls_by_scope(result.module)

@@ -16,7 +16,9 @@ from fxcompress.pruning.choosing.costs import Costs
 from fxcompress.pruning.choosing.selection import Selection, prune_once
 from fxcompress.pruning.choosing.settings import Settings
 from fxcompress.pruning.choosing.training import train_once
+from fxcompress.pruning.removing.places import Plan, taken
 from fxcompress.pruning.removing.plan import followed_by, removed_by
+from fxcompress.sparsity import bake_masks, insert_mask
 
 
 def prune_in_steps(
@@ -41,10 +43,22 @@ def prune_in_steps(
         propagate(module)
         module.recompile()
         if step < steps:
-            loss = train_once(module, context.train, learning_rate)
+            loss = train_masked(module, context, total.plan, learning_rate)
             total.notes.append(f"step {step} of {steps}: mean training loss {loss:.4g}")
     total.removed = removed_by(total.plan, before)
     return total
+
+
+def train_masked(module: GraphModule, context: PassContext, plan: Plan, learning_rate: float) -> float:
+    """Train for an epoch under the masks that were taken off before the pass, cut to what `plan` leaves."""
+    assert context.train is not None
+    for path, mask in context.masks.items():
+        insert_mask(module, path, taken(mask, plan.get(path, {})))
+    module.recompile()
+    loss = train_once(module, context.train, learning_rate)
+    bake_masks(module)
+    module.recompile()
+    return loss
 
 
 def _with_originals(module: GraphModule, context: PassContext, settings: Settings) -> Settings:

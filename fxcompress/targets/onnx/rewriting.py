@@ -11,6 +11,7 @@ from torch.fx import Node
 from fxcompress.errors import ExportError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.tensors import drop_unused
+from fxcompress.sparsity import without_masks
 from fxcompress.targets.onnx.attention import spell_out_attention
 from fxcompress.targets.onnx.groups import spell_out_groups
 from fxcompress.targets.onnx.layers import rewrite_layers
@@ -41,6 +42,7 @@ def rewritten(module: CapturedModule, dynamic: str) -> Rewritten:
     Raises:
         ExportError: the graph was lowered.
     """
+    module = without_masks(module)
     _refuse_lowered(module)
     made = Rewritten(copy.deepcopy(module))
     look_up_integers(made.module)

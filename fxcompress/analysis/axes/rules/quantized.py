@@ -31,6 +31,13 @@ def fake_quantized(op: Op) -> None:
     op.broadcast(op.given("input"))
 
 
+@rule("fxcompress::masked", zeros=PRODUCT)
+def masked(op: Op) -> None:
+    """The mask goes with its weight, which is zero where either is."""
+    for value in op.tensors():
+        op.broadcast(value)
+
+
 @rule("fxcompress::fake_quantize_weight", zeros=KEEP)
 def fake_quantized_weight(op: Op) -> None:
     """Scales go with their channels; groups are of neighbouring weights, none of which may go alone."""

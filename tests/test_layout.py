@@ -25,6 +25,7 @@ ORDER = (
     "calibration",
     "sparsity",
     "quantizing",
+    "clustering",
     "pruning",
     "training",
     "lowering",

@@ -41,6 +41,7 @@ EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
     "bake": set(),
     "clip{deviations=1.5}": EVERYWHERE,
+    "cluster{bits=2}": EVERYWHERE,
     "convert": set(),
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},

@@ -8,6 +8,7 @@ from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.bake import Bake
 from fxcompress.passes.clip import Clip
+from fxcompress.passes.cluster import Cluster
 from fxcompress.passes.convert import Convert
 from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
@@ -32,6 +33,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
     for cls in (
         Bake,
         Clip,
+        Cluster,
         Convert,
         DropBlocks,
         EliminateDeadNodes,

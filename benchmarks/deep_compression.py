@@ -3,8 +3,8 @@
     make data
     python benchmarks/deep_compression.py --model lenet-300-100 --seeds 5 --mnist .cache --keep KEEP --json FILE
 
-For every seed a dense network is trained, then one pipeline takes it from sparsity to sparsity; at each it branches off,
-lets the weights share values, trains these, and writes a `.fxc` file to --keep. `ratio` is the bytes of the float32
+For every seed a dense network is trained, then one pipeline takes it from sparsity to sparsity; at each it branches
+off, lets the weights share values, trains these, and writes a `.fxc` file to --keep. `ratio` is the bytes of the float32
 parameters of the dense network by those of the whole file: graph, codebooks, biases, digests and all. What is written is
 loaded again, and its error is that of what was loaded, on the 10,000 test images, which nothing else looks at.
 
@@ -102,7 +102,7 @@ def of_seed(
 
 
 def save(result: Result, path: Path) -> None:
-    result.save(path)
+    result.save(path, coding="auto")
 
 
 def nonzero(module: torch.nn.Module) -> int:

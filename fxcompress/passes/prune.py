@@ -9,10 +9,15 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
+from fxcompress.errors import PassFailed
+from fxcompress.graph.shapes import propagate
+from fxcompress.graph.tensors import named_tensors
 from fxcompress.pruning.choosing.selection import Selection, prune_once
 from fxcompress.pruning.choosing.settings import Settings
-from fxcompress.pruning.choosing.steps import prune_in_steps
+from fxcompress.pruning.choosing.steps import added, prune_in_steps
+from fxcompress.pruning.masked.constant_slots import move_constants
 from fxcompress.pruning.removing.history import remember
+from fxcompress.pruning.removing.plan import removed_by
 from fxcompress.pruning.removing.proof import prove
 from fxcompress.pruning.removing.shuffles import relax_shuffles
 
@@ -29,6 +34,11 @@ class Prune(Pass):
     up to float error, and both are run on the example inputs to prove it. The other slots are named in
     `details["inexact"]` with the layer that is in the way (norms over the pruned axis, mostly); without `exact` they
     are removed too.
+
+    With `masked` the zeros decide: slots go on which no result depends, since all that computes them, or all that reads
+    them, is zero; `ratio` and `round_to` do not count. A channel whose weights are all masked still gives what its bias
+    makes of them; where that is a constant for the layer that reads it, the bias of that layer takes it up first. The
+    result is that of the masked model, which is proved on the example inputs.
 
     Where the channels within the groups of a convolution go (`factor`), each group keeps its own most important ones,
     as many as the others, unless channels are shuffled between the groups or what stands before the convolution does
@@ -62,6 +72,7 @@ class Prune(Pass):
     targets: tuple[str, ...] = option((), help="layers whose outputs are pruned: paths, globs; all by default")
     ignore: tuple[str, ...] = option((), help="layers whose outputs stay")
     exact: bool = option(False, help="remove only what can be removed exactly")
+    masked: bool = option(False, help="remove what masks have made useless, exactly, and nothing else")
     factor: int = option(
         0, help="of heads and their channels: 0 removes whole heads, 1 the next factor, -1 the last", check=at_least(-1)
     )
@@ -80,7 +91,9 @@ class Prune(Pass):
         settings = Settings.of(self)
         if self.shuffle == "relaxed":
             relax_shuffles(module)
-        if self.steps == 1:
+        if self.masked:
+            outcome = self._without_masked(module, context, settings)
+        elif self.steps == 1:
             before = copy.deepcopy(module) if self.exact else None
             outcome = prune_once(module, context, settings)
             if before is not None:
@@ -90,6 +103,24 @@ class Prune(Pass):
         remember(module, outcome.plan)
         self._tell(context, outcome)
         return module
+
+    def _without_masked(self, module: GraphModule, context: PassContext, settings: Settings) -> Selection:
+        """Remove what is masked, until removing it leaves nothing else without effect."""
+        if self.steps > 1:
+            raise PassFailed("masked=true removes all that is masked at once", hint="leave steps out")
+        before = copy.deepcopy(module)
+        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
+        while move_constants(module, context.inputs):
+            pass
+        total = prune_once(module, context, settings)
+        made = total
+        while made.slots:
+            propagate(module)
+            made = prune_once(module, context, settings)
+            total = added(total, made)
+        total.removed = removed_by(total.plan, shapes)
+        context.details["proof"] = prove(before, module, {}, context.inputs)
+        return total
 
     def _tell(self, context: PassContext, outcome: Selection) -> None:
         context.record(slots=outcome.slots, groups=len(outcome.rows), parameters=outcome.parameters)

@@ -24,6 +24,7 @@ from fxcompress.pruning.choosing.evidence import Evidences
 from fxcompress.pruning.choosing.importance import IMPORTANCES, Importance
 from fxcompress.pruning.choosing.settings import Settings
 from fxcompress.pruning.choosing.targeting import Targeting
+from fxcompress.pruning.masked.dead import dead_ranked
 from fxcompress.pruning.removing.places import Plan, Removed
 from fxcompress.pruning.removing.plan import removed_by
 from fxcompress.pruning.removing.rewrite import remove
@@ -66,8 +67,13 @@ def prune_once(module: GraphModule, context: PassContext, settings: Settings) ->
     targeting = Targeting(module, axes, context)
     chosen = targeting.chosen(found, settings.targets, settings.ignore)
     eligible = [group for group in chosen if not (settings.exact and _blamed(group, blame))]
-    ranked = _rank(module, axes, context, settings, candidates(eligible, settings.factor), targeting, blame)
-    masks = keep_best(ranked, _counts(module, axes, context, settings, ranked))
+    some = candidates(eligible, settings.factor)
+    if settings.masked:
+        ranked, counts = dead_ranked(module, axes, some, settings.min_channels)
+    else:
+        ranked = _rank(module, axes, context, settings, some, targeting, blame)
+        counts = _counts(module, axes, context, settings, ranked)
+    masks = keep_best(ranked, counts)
     before = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
     count = _parameters(module)
     made.plan = remove(module, axes, kept_of(ranked, masks))

@@ -33,6 +33,7 @@ class Settings:
     exact: bool
     factor: int
     batches: int
+    masked: bool
     originals: Mapping[str, int] = field(default_factory=dict)
     original_cost: float | None = None
 
@@ -46,6 +47,11 @@ class Settings:
         own = {"originals", "original_cost"}
         made = cls(**{one.name: getattr(options, one.name) for one in fields(cls) if one.name not in own})
         given = [name for name in ("macs", "params", "threshold") if getattr(made, name) is not None]
+        if made.masked and (given or made.ratios):
+            raise PassFailed(
+                f"masked=true removes what is masked, and {(*given, 'ratios')[0]} says how much too",
+                hint="give one of them",
+            )
         if len(given) > 1:
             raise PassFailed(f"{' and '.join(given)} both say how much is removed", hint="give one of them")
         return made

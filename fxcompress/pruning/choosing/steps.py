@@ -39,7 +39,7 @@ def prune_in_steps(
     total = Selection()
     for step in range(1, steps + 1):
         made = prune_once(module, context, _at(settings, step / steps))
-        total = _added(total, made)
+        total = added(total, made)
         propagate(module)
         module.recompile()
         if step < steps:
@@ -87,7 +87,7 @@ def _scaled(word: str, done: float) -> str:
     return f"{pattern}:{float(number) * done}"
 
 
-def _added(total: Selection, made: Selection) -> Selection:
+def added(total: Selection, made: Selection) -> Selection:
     """Return what two steps did together; groups keep their names."""
     first = {row["name"]: row["size"] for row in total.rows}
     rows = {row["name"]: row for row in total.rows}

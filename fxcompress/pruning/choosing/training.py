@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch.fx import GraphModule
 
@@ -9,8 +11,14 @@ from fxcompress.capturing import as_inputs
 from fxcompress.contract import TrainingData
 
 
-def train_once(module: GraphModule, data: TrainingData, learning_rate: float) -> float:
-    """Train `module` for one epoch with Adam and leave it in evaluation mode; return the mean loss."""
+def train_once(
+    module: GraphModule, data: TrainingData, learning_rate: float, look: Callable[[], None] = lambda: None
+) -> float:
+    """Train `module` for one epoch with Adam and leave it in evaluation mode; return the mean loss.
+
+    Args:
+        look: called before every step of the optimizer, when the gradients are there.
+    """
     module.train()
     optimizer = torch.optim.Adam((one for one in module.parameters() if one.requires_grad), lr=learning_rate)
     losses = []
@@ -19,7 +27,9 @@ def train_once(module: GraphModule, data: TrainingData, learning_rate: float) ->
         optimizer.zero_grad()
         loss = data.loss(module(*given.args, **given.kwargs), targets)
         loss.backward()
+        look()
         optimizer.step()
         losses.append(float(loss.detach()))
+    optimizer.zero_grad()
     module.eval()
     return sum(losses) / len(losses) if losses else 0.0

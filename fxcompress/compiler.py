@@ -25,7 +25,7 @@ from fxcompress.plugins import Plugins
 from fxcompress.pruning.removing.places import Plan
 from fxcompress.pruning.removing.plan import followed_by
 from fxcompress.reporting import build_report
-from fxcompress.targets import Artifact, save_artifact, target_for
+from fxcompress.targets import Artifact, coded_by, save_artifact, target_for
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,15 @@ class Result:
         plans = [stage.details["plan"] for stage in self.stages if "plan" in stage.details]
         return functools.reduce(followed_by, plans, {})
 
-    def save(self, path: str | Path, target: str | Target | None = None, *, allow: Iterable[str] = ()) -> None:
+    def save(
+        self,
+        path: str | Path,
+        target: str | Target | None = None,
+        *,
+        allow: Iterable[str] = (),
+        coding: str | None = None,
+        progress: Callable[[str], None] | None = None,
+    ) -> None:
         """Write the compressed model to `path`; all of it or nothing.
 
         Args:
@@ -67,16 +75,18 @@ class Result:
                 and which holds the plan too, `.onnx` is for ONNX Runtime and others, `.pt2` for `torch.export.load`.
             target: a target by its name, with options: `onnx`, `onnx{opset=21}`.
             allow: further namespaces of operators, which `fxcompress.load` must then be given too.
+            coding: how the target codes what it writes, its option of that name; `auto` makes an artifact smallest.
+            progress: is given a line of text when a tensor is coded.
 
         Raises:
-            UsageError: there is no such target, or it needs a package that is not installed.
+            UsageError: there is no such target or coding, or it needs a package that is not installed.
             ArtifactError: the graph calls an operator that no artifact may hold, or the file cannot be written.
             ExportError: the target cannot express the graph.
         """
         path = Path(path)
-        chosen = target_for(path, target, self.plugins or Plugins())
+        chosen = coded_by(target_for(path, target, self.plugins or Plugins()), coding)
         text, inputs = str(self.pipeline), self.captured.inputs
-        chosen.save(Emitted(self.module, inputs, text, self.plan, tuple(allow)), path)
+        chosen.save(Emitted(self.module, inputs, text, self.plan, tuple(allow), progress), path)
 
 
 Model = torch.nn.Module | torch.export.ExportedProgram | Captured | Artifact | Result

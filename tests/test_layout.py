@@ -14,6 +14,7 @@ ORDER = (
     "errors",
     "text",
     "files",
+    "coding",
     "graph",
     "kernels",
     "capturing",

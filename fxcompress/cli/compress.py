@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 @click.option("--recipe", type=OUTPUT, help="A TOML file with the pipeline in it.")
 @click.option("-o", "--output", type=OUTPUT, help="Write the compressed model here (.fxc, .onnx, .pt2).")
 @click.option("--target", metavar="NAME", help="What to write, where the suffix does not say it: onnx{opset=21}.")
+@click.option(
+    "--coding", metavar="NAME", help="How an artifact's tensors are coded: auto makes the file smallest (none)."
+)
 @click.option("--report", type=OUTPUT, help="Write the report here, a page in one file (.html).")
 @click.option("--seed", type=int, default=None, help="Seed of every random choice (0).")
 @click.option("--dynamic", type=click.Choice(["batch", "none"]), default=None, help="Which sizes stay open (batch).")
@@ -39,6 +43,7 @@ def compress(
     recipe: Path | None,
     output: Path | None,
     target: str | None,
+    coding: str | None,
     report: Path | None,
     seed: int | None,
     dynamic: str | None,
@@ -61,12 +66,12 @@ def compress(
     from fxcompress.pipeline import Pipeline
     from fxcompress.plugins import Plugins
     from fxcompress.recipe import Recipe
-    from fxcompress.targets import target_for
+    from fxcompress.targets import coded_by, target_for
 
     chosen = Recipe.choose(text, recipe)
     plugins = Plugins(names)
     pipeline = Pipeline.parse(chosen.pipeline, plugins)
-    chosen_target = None if output is None else target_for(output, target, plugins)
+    chosen_target = None if output is None else coded_by(target_for(output, target, plugins), coding)
     named = find_model(model)
     with Progress(quiet=quiet) as progress:
         progress("capture")
@@ -87,7 +92,7 @@ def compress(
             progress=progress,
         )
         progress("measure before and after")
-        finish(result, named.name, output, report, as_json, chosen_target)
+        finish(result, named.name, output, report, as_json, chosen_target, progress)
 
 
 def check_writable(*paths: Path | None) -> None:
@@ -104,12 +109,13 @@ def finish(
     report: Path | None,
     as_json: bool,
     target: Target | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> None:
     """Save the module and the page, and print the report."""
     from fxcompress.files import write_text
 
     if output is not None:
-        result.save(output, target)
+        result.save(output, target, progress=progress)
     measured = result.report.named(name)
     if report is not None:
         write_text(report, measured.to_html())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -28,6 +29,7 @@ class Emitted:
         pipeline: the text of the pipeline that made it.
         plan: which positions of the captured model's tensors stay.
         allow: operators of other libraries that the caller allows a file to call.
+        progress: is given a line of text when a part of the writing starts that may take long.
     """
 
     module: CapturedModule
@@ -35,6 +37,7 @@ class Emitted:
     pipeline: str = ""
     plan: Plan = dataclasses.field(default_factory=dict)
     allow: tuple[str, ...] = ()
+    progress: Callable[[str], None] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import torch
 from torch.fx import GraphModule
 
 from fxcompress.capturing import Captured, Inputs
+from fxcompress.coding import NONE, check_coding
 from fxcompress.errors import ArtifactError
 from fxcompress.files import write_whole
 from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.types import symbol_names
-from fxcompress.targets import arguments, container
+from fxcompress.targets import coded_file, container
 from fxcompress.targets.codec import decode_graph, encode_graph
+from fxcompress.targets.example_inputs import decode_inputs, encode_inputs
 from fxcompress.targets.form import decode_form, encode_form
 from fxcompress.targets.input_types import encode_input_types
 from fxcompress.targets.json_text import dump, record, strings
@@ -30,8 +32,6 @@ from fxcompress.targets.tree import decode_signature, encode_signature
 
 if TYPE_CHECKING:
     from fxcompress.pruning.removing.places import Plan
-
-_INPUT = ".input."
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ def save_artifact(
     notes: Iterable[str] = (),
     plan: Plan | None = None,
     allow: Iterable[str] = (),
+    coding: str = NONE,
+    progress: Callable[[str], None] | None = None,
 ) -> None:
     """Save `module` to the file `path`, which is there whole afterwards or as it was before.
 
@@ -92,21 +94,24 @@ def save_artifact(
         notes: lines to store.
         plan: which positions of the captured model's tensors stay: {name: {dim: positions}}.
         allow: ops of other libraries that the graph calls, `torchvision.nms` or `torchvision`; loading needs them too.
+        coding: `none` leaves tensors as any reader of safetensors reads them; `auto` codes each by what makes it
+            smallest, and the graph too; the name of a coder, see `fxcompress.coding.CODERS`, codes all by that one.
+        progress: is given a line for every tensor that is coded.
 
     Raises:
+        UsageError: there is no such coding.
         ArtifactError: something that an artifact does not hold, named with its node; or a place that cannot be written.
     """
-    extra = frozenset(allow)
+    extra, coding = frozenset(allow), check_coding(coding)
     if not isinstance(module, GraphModule):
         raise ArtifactError(f"a {type(module).__name__} holds no graph", hint="capture it: fxc.capture(model, inputs)")
     notes = dict.fromkeys([*module.meta.get("notes", ()), *notes])
     prepared = _prepare(module, pipeline, inputs, tuple(notes), extra)
     if plan:
         prepared.document["plan"] = encode_plan(plan)
-    header = prepared.header([payload_of(name, tensor) for name, tensor in prepared.stored.items()])
     # A file that could not be loaded is not written at all.
     _assemble(prepared.document, prepared.stored, extra)
-    write_whole(_path(path), lambda file: container.write(file, header, prepared.stored.values()), ArtifactError)
+    write_whole(_path(path), prepared.writer(coding, progress), ArtifactError)
 
 
 def artifact_bytes(module: GraphModule) -> int:
@@ -127,12 +132,19 @@ class _Prepared:
         self.document["payloads"] = [payload.to_json() for payload in payloads]
         return container.header_bytes(dump(self.document), payloads, _own_version())
 
+    def writer(self, coding: str, progress: Callable[[str], None] | None) -> Callable[[BinaryIO], None]:
+        """Return what fills a file."""
+        if coding != NONE:
+            return lambda file: coded_file.write(file, self.document, self.stored, coding, progress)
+        header = self.header([payload_of(name, tensor) for name, tensor in self.stored.items()])
+        return lambda file: container.write(file, header, self.stored.values())
+
 
 def _prepare(
     module: GraphModule, pipeline: str, inputs: Inputs | None, notes: tuple[str, ...], extra: frozenset[str]
 ) -> _Prepared:
     rows, stored = encode_tensors(module)
-    stored, given = _with_inputs(stored, inputs)
+    stored, given = encode_inputs(stored, inputs)
     types, symbols = encode_input_types(module.graph)
     document = {
         "fxcompress": _own_version(),
@@ -148,21 +160,6 @@ def _prepare(
         "inputs": given,
     }
     return _Prepared(document, {name: plain_tensor(name, tensor) for name, tensor in stored.items()})
-
-
-def _with_inputs(stored: dict[str, torch.Tensor], inputs: Inputs | None) -> tuple[dict[str, torch.Tensor], Any]:
-    """Return the tensors to store with those of the inputs, and the inputs as JSON."""
-    if inputs is None:
-        return stored, None
-    stored = dict(stored)
-
-    def name(tensor: Any) -> Any:
-        key = f"{_INPUT}{sum(name.startswith(_INPUT) for name in stored)}"
-        stored[key] = tensor
-        return {"tensor": key}
-
-    given = {"args": arguments.encode(tuple(inputs.args), name), "kwargs": arguments.encode(dict(inputs.kwargs), name)}
-    return stored, given
 
 
 def load_artifact(path: str | os.PathLike[str], *, allow: Iterable[str] = ()) -> Artifact:
@@ -217,24 +214,7 @@ def _assemble(document: dict[str, Any], stored: Mapping[str, torch.Tensor], extr
     restore_types(module, document["types"], document["symbols"])
     module.meta["notes"] = tuple(notes)
     module.eval()
-    return _Loaded(module, _decode_inputs(document["inputs"], stored), tuple(notes))
-
-
-def _decode_inputs(value: Any, stored: Mapping[str, torch.Tensor]) -> Inputs | None:
-    if value is None:
-        return None
-    fields = record(value, "the inputs", {"args": dict, "kwargs": dict})
-
-    def tensor(name: str) -> torch.Tensor:
-        if not name.startswith(_INPUT) or name not in stored:
-            raise ArtifactError("the inputs have a tensor that is not there")
-        return stored[name]
-
-    args = arguments.decode(fields["args"], {"tensor": tensor})
-    kwargs = arguments.decode(fields["kwargs"], {"tensor": tensor})
-    if not isinstance(args, tuple) or not isinstance(kwargs, dict) or not all(type(key) is str for key in kwargs):
-        raise ArtifactError("the inputs are no positional and keyword arguments")
-    return Inputs(*args, **kwargs)
+    return _Loaded(module, decode_inputs(document["inputs"], stored), tuple(notes))
 
 
 def _path(path: Any) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 from fxcompress.contract import Target
@@ -33,3 +34,16 @@ def target_for(path: Path, target: str | Target | None, plugins: Plugins) -> Tar
     near = nearest(suffix, known)
     hint = f"did you mean {near!r}?" if near else f"there are: {', '.join(sorted(known))}"
     raise UsageError(f"{path.name}: {wrong}", hint=f"{hint} A target can also be named, whatever the suffix")
+
+
+def coded_by(target: Target, coding: str | None) -> Target:
+    """Return `target` with its option `coding` set; as it is where `coding` is None.
+
+    Raises:
+        UsageError: the target has no such option, or it does not take this value.
+    """
+    if coding is None:
+        return target
+    if "coding" not in {field.name for field in dataclasses.fields(target)}:
+        raise UsageError(f"the target {target.name!r} has no coding", hint="save an artifact: a path ending in .fxc")
+    return dataclasses.replace(target, coding=coding)  # type: ignore[call-arg]  # it was looked up just before

@@ -1,5 +1,7 @@
 """The file: a safetensors container with one header that its document determines to the byte.
 
+This is version 1 of the format, the plain one; version 2, the coded one, is in `coded_file.py`.
+
     8 bytes   length of the header, little-endian
     header    {"__metadata__": {format, version, fxcompress, sha256, document}, name: {dtype, shape, data_offsets}, ...}
     payloads  one after another, no gaps
@@ -21,6 +23,7 @@ from typing import Any, BinaryIO
 import torch
 
 from fxcompress.errors import ArtifactError
+from fxcompress.targets import coded_file
 from fxcompress.targets.json_text import dump, parse, record, short, unique
 from fxcompress.targets.payloads import Payload, bytes_of, payload_from_json, tensor_from
 
@@ -37,15 +40,19 @@ class Content:
 
     Attributes:
         document: JSON; its field `payloads` lists the tensors.
+        payloads: the same, read.
         tensors: by the names of the payloads.
         version: of the format.
         writer: the version of fxcompress that wrote the file.
+        size: of the file, in bytes.
     """
 
     document: dict[str, Any]
+    payloads: list[Payload]
     tensors: dict[str, torch.Tensor]
     version: int
     writer: str
+    size: int
 
 
 def header_bytes(document: str, payloads: Sequence[Payload], writer: str) -> bytes:
@@ -80,11 +87,15 @@ def read(path: Path) -> Content:
     with _opened(path) as file:
         size = os.fstat(file.fileno()).st_size
         header = _read_header(file, size)
-        version, writer, text = _read_metadata(header)
+        version, metadata = _read_metadata(header)
+        if version == coded_file.VERSION:
+            document, payloads, tensors = coded_file.read(file, header, lambda text: _read_document(text, coded=True))
+            return Content(document, payloads, tensors, version, document["fxcompress"], size)
+        writer, text = _checked_document(metadata)
         document, payloads = _read_document(text)
         _check_header(header, text, payloads, document.get("fxcompress"), size)
         tensors = {payload.name: _read_payload(file, payload) for payload in payloads}
-    return Content(document, tensors, version, writer)
+    return Content(document, payloads, tensors, version, writer, size)
 
 
 def _opened(path: Path) -> BinaryIO:
@@ -111,8 +122,8 @@ def _read_header(file: BinaryIO, size: int) -> bytes:
     return header
 
 
-def _read_metadata(header: bytes) -> tuple[int, str, str]:
-    """Return the version of the format, the writer, and the text of the document, whose hash is checked."""
+def _read_metadata(header: bytes) -> tuple[int, dict[str, Any]]:
+    """Return the version of the format and the metadata."""
     try:
         entries = parse(header.decode("ascii"), "the header", max_depth=4)
     except UnicodeDecodeError:
@@ -123,26 +134,31 @@ def _read_metadata(header: bytes) -> tuple[int, str, str]:
     version, writer = metadata.get("version"), metadata.get("fxcompress")
     if not isinstance(version, str) or not (version.isascii() and version.isdigit() and len(version) < 10):
         raise ArtifactError(f"has a format version that is no number: {short(version)}", hint=_DAMAGED)
-    if int(version) > VERSION:
+    if int(version) > coded_file.VERSION:
         raise ArtifactError(
-            f"has the format version {version}; this fxcompress reads up to {VERSION}",
+            f"has the format version {version}; this fxcompress reads up to {coded_file.VERSION}",
             hint=f"load it with fxcompress {short(writer)} or later, which wrote it",
         )
+    return int(version), metadata
+
+
+def _checked_document(metadata: dict[str, Any]) -> tuple[str, str]:
+    """Return the writer and the text of the document, whose hash is checked."""
     fields = record(metadata, "the metadata", _METADATA)
     document = fields["document"]
     if not document.isascii() or hashlib.sha256(document.encode()).hexdigest() != fields["sha256"]:
         raise ArtifactError("the graph is damaged: its SHA-256 is another", hint=_DAMAGED)
-    return int(version), fields["fxcompress"], document
+    return fields["fxcompress"], document
 
 
 _METADATA: dict[str, type] = dict.fromkeys(("format", "version", "fxcompress", "sha256", "document"), str)
 
 
-def _read_document(text: str) -> tuple[dict[str, Any], list[Payload]]:
+def _read_document(text: str, coded: bool = False) -> tuple[dict[str, Any], list[Payload]]:
     document = parse(text, "the document")
     if not isinstance(document, dict) or not isinstance(document.get("payloads"), list):
         raise ArtifactError("the document lists no payloads", hint=_DAMAGED)
-    payloads = [payload_from_json(value) for value in document["payloads"]]
+    payloads = [payload_from_json(value, coded) for value in document["payloads"]]
     unique((payload.name for payload in payloads), "the payload")
     return document, payloads
 

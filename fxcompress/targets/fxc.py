@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fxcompress.contract import Emitted, Target, option
 from fxcompress.targets.artifact import save_artifact
@@ -19,6 +20,9 @@ class Fxc(Target):
     name = "fxc"
     suffixes = (".fxc",)
     allow: tuple[str, ...] = option((), help="operators of other libraries that the file may call: torchvision.nms")
+    coding: Literal["none", "auto", "raw", "planes", "huffman", "gaps", "rans"] = option(
+        "none", help="how tensors are coded; auto takes for each what makes it smallest, none leaves them as they are"
+    )
 
     def save(self, emitted: Emitted, path: Path) -> None:
         save_artifact(
@@ -28,4 +32,6 @@ class Fxc(Target):
             inputs=emitted.inputs,
             plan=emitted.plan,
             allow=(*emitted.allow, *self.allow),
+            coding=self.coding,
+            progress=emitted.progress,
         )

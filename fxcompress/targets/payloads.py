@@ -12,6 +12,7 @@ import torch
 from fxcompress.errors import ArtifactError
 from fxcompress.graph.fingerprint import tensor_bytes
 from fxcompress.targets import arguments
+from fxcompress.targets.frame_list import Frames, frames_from_json
 from fxcompress.targets.json_text import checked, record, short
 
 MAX_DIMENSIONS = 64
@@ -47,17 +48,23 @@ class Payload:
         name: unique in the file.
         dtype: as PyTorch calls it.
         shape: sizes, in elements.
-        sha256: of its bytes, hexadecimal.
+        sha256: of its bytes, hexadecimal; empty in a coded file, which has one hash for all.
+        frames: coders and bytes, in a coded file; None in a plain one.
     """
 
     name: str
     dtype: str
     shape: tuple[int, ...]
     sha256: str
+    frames: Frames | None = None
+
+    @property
+    def itemsize(self) -> int:
+        return int(arguments.DTYPES[self.dtype].itemsize)
 
     @property
     def nbytes(self) -> int:
-        return math.prod(self.shape) * int(arguments.DTYPES[self.dtype].itemsize)
+        return math.prod(self.shape) * self.itemsize
 
     def header_entry(self, start: int) -> dict[str, Any]:
         """Return what the header of safetensors says of it when its bytes begin at `start`."""
@@ -66,7 +73,10 @@ class Payload:
         return {"dtype": known or "U8", "shape": shape, "data_offsets": [start, start + self.nbytes]}
 
     def to_json(self) -> dict[str, Any]:
-        return {"name": self.name, "dtype": self.dtype, "shape": list(self.shape), "sha256": self.sha256}
+        fields = {"name": self.name, "dtype": self.dtype, "shape": list(self.shape)}
+        if self.frames is None:
+            return {**fields, "sha256": self.sha256}
+        return {**fields, "coded": [list(frame) for frame in self.frames]}
 
 
 def payload_of(name: str, tensor: torch.Tensor) -> Payload:
@@ -74,9 +84,10 @@ def payload_of(name: str, tensor: torch.Tensor) -> Payload:
     return replace(describe(name, tensor), sha256=hashlib.sha256(bytes_of(tensor)).hexdigest())
 
 
-def describe(name: str, tensor: torch.Tensor) -> Payload:
-    """Describe `tensor` without a look at its content; zeros stand for the hash."""
-    return Payload(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), "0" * 64)
+def describe(name: str, tensor: torch.Tensor, frames: Frames | None = None) -> Payload:
+    """Describe `tensor` without a look at its content; zeros stand for the hash, where there is one."""
+    digest = "0" * 64 if frames is None else ""
+    return Payload(name, str(tensor.dtype).removeprefix("torch."), tuple(tensor.shape), digest, frames)
 
 
 def plain_tensor(name: str, tensor: torch.Tensor) -> torch.Tensor:
@@ -102,9 +113,12 @@ def bytes_of(tensor: torch.Tensor) -> memoryview:
     return tensor_bytes(tensor.detach().resolve_conj().resolve_neg())
 
 
-def payload_from_json(value: Any) -> Payload:
+def payload_from_json(value: Any, coded: bool = False) -> Payload:
     """Return the payload that `Payload.to_json` described; sizes are bounded but not compared with any file yet."""
-    fields = record(value, "a payload", {"name": str, "dtype": str, "shape": list, "sha256": str})
+    kind = list if coded else str
+    fields = record(
+        value, "a payload", {"name": str, "dtype": str, "shape": list, "coded" if coded else "sha256": kind}
+    )
     name, dtype, sizes = fields["name"], fields["dtype"], fields["shape"]
     if dtype not in _SAFETENSORS and dtype not in _AS_BYTES:
         raise ArtifactError(f"the tensor {short(name)} has an unknown dtype {short(dtype)}")
@@ -116,6 +130,9 @@ def payload_from_json(value: Any) -> Payload:
     # PyTorch computes strides from all sizes, so those beside a zero are bounded as well.
     if math.prod(size for size in sizes if size) >= 2**59:
         raise ArtifactError(f"the tensor {short(name)} has sizes beyond any memory")
+    if coded:
+        bare = Payload(name, dtype, tuple(sizes), "")
+        return replace(bare, frames=frames_from_json(fields["coded"], name, bare.nbytes, bare.itemsize))
     return Payload(name, dtype, tuple(sizes), fields["sha256"])
 
 

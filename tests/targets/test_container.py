@@ -56,9 +56,9 @@ def test_every_cut_is_found(good, tmp_path):
 
 def test_a_newer_format_says_what_reads_it(good, tmp_path):
     metadata, document, blobs = unpack(good)
-    newer = pack({**metadata, "version": "2", "fxcompress": "7.1.0"}, document, blobs)
+    newer = pack({**metadata, "version": "3", "fxcompress": "7.1.0"}, document, blobs)
     refused(
-        tmp_path / "newer.fxc", newer, r"format version 2; this fxcompress reads up to 1\n.*fxcompress '7.1.0' or later"
+        tmp_path / "newer.fxc", newer, r"format version 3; this fxcompress reads up to 2\n.*fxcompress '7.1.0' or later"
     )
 
 

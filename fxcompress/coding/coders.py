@@ -1,0 +1,125 @@
+"""The coders by their names, and the choice of the one that makes a block of elements smallest."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fxcompress.coding import gaps, huffman, planes, rans
+from fxcompress.coding.palette import Symbols, symbols_of
+from fxcompress.errors import ArtifactError, UsageError
+from fxcompress.text import suggestion
+
+Values = NDArray[np.unsignedinteger]
+Coded = bytes | memoryview
+
+
+@dataclass(frozen=True)
+class Block:
+    """Elements that are coded together.
+
+    Attributes:
+        values: of one dimension, u8 to u64, at least one.
+        shape: how they lie, sizes whose product is their number.
+    """
+
+    values: Values
+    shape: tuple[int, ...]
+
+    @cached_property
+    def symbols(self) -> Symbols | None:
+        return symbols_of(self.values)
+
+
+@dataclass(frozen=True)
+class Coder:
+    """A way to write elements.
+
+    Attributes:
+        encode: gives bytes, None where it is not made for such elements.
+        decode: fills an array of the same size and dtype; raises ArtifactError for bytes that `encode` does not give.
+    """
+
+    encode: Callable[[Block], Coded | None]
+    decode: Callable[[Coded, Values, tuple[int, ...]], None]
+
+
+def _raw(block: Block) -> memoryview:
+    return block.values.astype(block.values.dtype.newbyteorder("<"), copy=False).data.cast("B")
+
+
+def _decode_raw(data: Coded, out: Values, shape: tuple[int, ...]) -> None:
+    if len(data) != out.nbytes:
+        raise ArtifactError(f"{len(data):,} bytes stand where there should be {out.nbytes:,}")
+    out[:] = np.frombuffer(data, out.dtype.newbyteorder("<"))
+
+
+def _of_symbols(encode: Callable[[Symbols], bytes]) -> Callable[[Block], bytes | None]:
+    return lambda block: None if block.symbols is None else encode(block.symbols)
+
+
+CODERS: dict[str, Coder] = {
+    "raw": Coder(_raw, _decode_raw),
+    "planes": Coder(lambda block: planes.encode(block.values), lambda data, out, shape: planes.decode(data, out)),
+    "huffman": Coder(_of_symbols(huffman.encode), lambda data, out, shape: huffman.decode(data, out)),
+    "gaps": Coder(_of_symbols(gaps.encode), lambda data, out, shape: gaps.decode(data, out)),
+    "rans": Coder(_of_symbols(rans.encode), lambda data, out, shape: rans.decode(data, out)),
+}
+NONE, AUTO = "none", "auto"
+SMALL = 1 << 17
+
+
+def check_coding(coding: str) -> str:
+    """Return `coding` where it is `none`, `auto` or the name of a coder.
+
+    Raises:
+        UsageError: it is not.
+    """
+    if coding not in (known := (NONE, AUTO, *CODERS)):
+        raise UsageError(f"there is no coding {coding!r}", hint=suggestion(coding, known))
+    return coding
+
+
+def encode_block(block: Block, coding: str) -> tuple[str, Coded]:
+    """Return the name of the coder and its bytes: those of `coding` or, where these are fewer, the bare elements.
+
+    Args:
+        block: elements.
+        coding: a coder, or `auto`, which takes the one that gives fewest bytes.
+    """
+    best, smallest = "raw", _raw(block)
+    for name in _promising(block) if coding == AUTO else (coding,):
+        coded: Coded | None = CODERS[name].encode(block)
+        if coded is not None and len(coded) < len(smallest):
+            best, smallest = name, memoryview(coded)
+    return best, smallest
+
+
+def decode_block(coder: str, data: Coded, out: Values, shape: tuple[int, ...]) -> None:
+    """Fill `out` with the elements that `encode_block` coded.
+
+    Raises:
+        ArtifactError: bytes that the coder does not give; memory stays below a small multiple of that of `out`.
+    """
+    CODERS[coder].decode(data, out, shape)
+
+
+def _promising(block: Block) -> list[str]:
+    """Return the coders that may give fewest bytes; of a small block it is nearly all of them."""
+    found = block.symbols
+    if found is None:
+        return ["planes"]
+    names = ["rans"]
+    zeros = float(found.counts.max()) / block.values.size
+    if block.values.size <= SMALL or zeros > 0.5:
+        names.append("gaps")
+    if block.values.size <= SMALL:
+        names.append("huffman")
+    if block.values.itemsize > 1 and found.palette.size > math.isqrt(block.values.size):
+        names.append("planes")
+    return names

@@ -4,9 +4,10 @@
     python benchmarks/deep_compression.py --model lenet-300-100 --seeds 5 --mnist .cache --keep KEEP --json FILE
 
 For every seed a dense network is trained, then one pipeline takes it from sparsity to sparsity; at each it branches
-off, lets the weights share values, trains these, and writes a `.fxc` file to --keep. `ratio` is the bytes of the float32
-parameters of the dense network by those of the whole file: graph, codebooks, biases, digests and all. What is written is
-loaded again, and its error is that of what was loaded, on the 10,000 test images, which nothing else looks at.
+off, lets the weights share values, trains these, and writes a `.fxc` file to --keep. `ratio` is the bytes of the
+float32 parameters of the dense network by those of the whole file: graph, codebooks, biases, digests and all. What is
+written is loaded again, and its error is that of what was loaded, on the 10,000 test images, which nothing else looks
+at.
 
 With --validate, the networks learn from 55,000 of the training images, and errors are those on the other 5,000: by that
 the recipes in compressing/lenets.py were chosen. A run that was killed goes on from what lies in --keep.
@@ -33,6 +34,7 @@ from fxcompress.capturing import Inputs
 from fxcompress.compiler import Result
 from fxcompress.files import write_text
 from fxcompress.reporting import environment
+from fxcompress.targets import load_artifact
 
 BATCH, SHIFT = 128, 1
 
@@ -59,7 +61,7 @@ def of_seed(
     began = time.perf_counter()
     torch.manual_seed(seed)
     # With channels last, convolutions of few channels and their pooling take half of the time.
-    network = recipe.build().eval().to(memory_format=torch.channels_last)
+    network = recipe.build().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     example = (learned.pixels[:2],)
     states = options.keep / f"states-{options.model}-{seed}"
 
@@ -93,7 +95,7 @@ def of_seed(
                 "values": values,
                 "bytes": size,
                 "ratio": bytes_before / size,
-                "error": error(fxc.load(path).module, judged),
+                "error": error(load_artifact(path).module, judged),
                 "masked_error": error(smaller.module, judged),
                 "nonzero": nonzero(smaller.module),
                 "settings": f"{steps},{shared}",

@@ -32,7 +32,7 @@ def centres_of(values: Tensor, count: int, start: Start, generator: torch.Genera
         most `count`.
     """
     ordered = values.detach().double().flatten().sort().values
-    different = ordered.unique()
+    different: Tensor = ordered.unique()
     if len(different) <= count:
         return different
     if start == "optimal":
@@ -99,7 +99,8 @@ def _split(ordered: Tensor, centres: Tensor, cuts: Tensor, more: int) -> Tensor:
     chosen = errors.topk(min(more, len(centres))).indices
     chosen = chosen[errors[chosen] > 0]
     kept = torch.ones(len(centres), dtype=torch.bool, device=ordered.device).index_fill(0, chosen, False)
-    return torch.cat([centres[kept], ordered[cuts[chosen]], ordered[cuts[chosen + 1] - 1]]).unique()
+    split: Tensor = torch.cat([centres[kept], ordered[cuts[chosen]], ordered[cuts[chosen + 1] - 1]]).unique()
+    return split
 
 
 def _optimal(ordered: Tensor, different: Tensor, count: int) -> Tensor:

@@ -63,3 +63,9 @@ def register_importances(register: RegisterImportance) -> None:
 @hookimpl
 def register_pipelines(register: Callable[[str, str], None]) -> None:
     register("tidy", "fold-constants,fold-bn,eliminate-dead-nodes")
+    # Han, Mao, Dally, 2016: pruned step by step, trained, shared values, trained; `save(path, coding="auto")` codes.
+    register(
+        "deep-compression",
+        "mask{sparsity=0.5 scope=global},finetune,mask{sparsity=0.8 scope=global},finetune,"
+        "mask{sparsity=0.9 scope=global},finetune{epochs=3},cluster{bits=4},finetune{optimizer=adam}",
+    )

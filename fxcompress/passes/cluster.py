@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
-from torch.fx import GraphModule
+from torch.fx import GraphModule, Node
 
 from fxcompress.clustering import Shared, insert_shared, share
 from fxcompress.contract import Pass, PassContext, at_least, between, option, statistic
@@ -115,7 +115,7 @@ def biases_of(module: GraphModule, weights: Iterable[Weight]) -> list[Weight]:
             if is_call(layer, *LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS):
                 given = argument(layer, "bias")
             tensor = tensor_of(module, given)
-            if tensor is not None and tensor.is_floating_point():
+            if isinstance(given, Node) and tensor is not None and tensor.is_floating_point():
                 nodes = sources.of(given)
                 found[id(tensor)] = Weight(str(nodes[0].target), tensor, (layer,), tuple(nodes), 0)
     return list(found.values())

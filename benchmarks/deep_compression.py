@@ -26,7 +26,7 @@ from typing import Any
 
 import torch
 from compressing.lenets import RECIPES, Recipe
-from compressing.mnist import DEVIATION, MEAN, Feed, Images, Taught, error, images, split
+from compressing.mnist import DEVIATION, MEAN, Feed, Images, Taught, answers, error, images, split
 from tabulate import tabulate
 
 import fxcompress as fxc
@@ -65,8 +65,8 @@ def of_seed(
     example = (learned.pixels[:2],)
     states = options.keep / f"states-{options.model}-{seed}"
 
-    def run(model: Any, pipeline: str, teacher: torch.nn.Module | None) -> Result:
-        train = fxc.TrainingData(Feed(learned, BATCH, SHIFT, teacher), Taught(recipe.soft))
+    def run(model: Any, pipeline: str, known: torch.Tensor | None) -> Result:
+        train = fxc.TrainingData(Feed(learned, BATCH, SHIFT, known), Taught(recipe.soft))
         text = pipeline.replace("finetune{", f"finetune{{resume={states} ")
         return fxc.compress(model, example, text, train=train, seed=seed, diffs=False)
 
@@ -77,16 +77,17 @@ def of_seed(
     yield {**common, "file": None, "bytes": bytes_before, "ratio": 1.0, "error": dense_error, "settings": recipe.dense}
     if options.dense:
         return
-    smaller = run(dense, recipe.before, dense.module) if recipe.before else dense
+    known = answers(dense.module, learned)
+    smaller = run(dense, recipe.before, known) if recipe.before else dense
     before, steps = 0.0, recipe.before
     for share in recipe.sparsities:
         masks = f"{recipe.masks(before, share)},{recipe.recovered}"
-        smaller, before = run(smaller, masks, dense.module), share
+        smaller, before = run(smaller, masks, known), share
         steps = f"{steps},{masks}".strip(",")
         for values in recipe.values:
             shared = f"cluster{{values={values} biases=true}},{recipe.tuned}"
             path = options.keep / f"{options.model}-seed{seed}-sparsity{share}-values{values}.fxc"
-            save(run(smaller, shared, dense.module), path)
+            save(run(smaller, shared, known), path)
             size = path.stat().st_size
             yield {
                 **common,

@@ -70,12 +70,13 @@ def _numbers(content: bytes) -> torch.Tensor:
 class Feed:
     """Batches of images in a new order each epoch, each image moved by up to `shift` pixels either way.
 
-    Targets are the digits and what `teacher` says of the very image, moved as it is (zeros without one). Everything is
-    drawn from torch's global generator.
+    Targets are the digits and `known`, what a teacher says of the images as they were before they were moved: f32[n,
+    10] (nothing without one). Everything is drawn from torch's global generator.
     """
 
-    def __init__(self, source: Images, batch: int, shift: int, teacher: nn.Module | None = None) -> None:
-        self.source, self.batch, self.shift, self.teacher = source, batch, shift, teacher
+    def __init__(self, source: Images, batch: int, shift: int, known: torch.Tensor | None = None) -> None:
+        self.source, self.batch, self.shift = source, batch, shift
+        self.known = torch.zeros(len(source), 0) if known is None else known
 
     def __len__(self) -> int:
         return len(self.source) // self.batch
@@ -83,9 +84,7 @@ class Feed:
     def __iter__(self) -> Iterator[Batch]:
         for places in torch.randperm(len(self.source))[: len(self) * self.batch].split(self.batch):
             moved, digits = shifted(self.source.pixels[places], self.shift), self.source.digits[places]
-            with torch.no_grad():
-                known = torch.zeros(len(digits), 0) if self.teacher is None else self.teacher(moved)
-            yield moved, (digits, known)
+            yield moved, (digits, self.known[places])
 
 
 def shifted(pixels: torch.Tensor, most: int) -> torch.Tensor:
@@ -117,6 +116,10 @@ class Taught:
 
 def error(network: nn.Module, of: Images) -> float:
     """Return the share of images, in percent, that `network` takes for another digit."""
+    return 100 * float((answers(network, of).argmax(1) != of.digits).double().mean())
+
+
+def answers(network: nn.Module, of: Images) -> torch.Tensor:
+    """Return what `network` gives: f32[n, 10]."""
     with torch.no_grad():
-        found = torch.cat([network(part).argmax(1) for part in of.pixels.split(2500)])
-    return 100 * float((found != of.digits).double().mean())
+        return torch.cat([network(part) for part in of.pixels.split(500)])

@@ -36,7 +36,7 @@ from fxcompress.files import write_text
 from fxcompress.reporting import environment
 from fxcompress.targets import load_artifact
 
-BATCH, SHIFT = 128, 1
+SHIFT = 1
 
 
 def main() -> None:
@@ -66,7 +66,7 @@ def of_seed(
     states = options.keep / f"states-{options.model}-{seed}"
 
     def run(model: Any, pipeline: str, known: torch.Tensor | None) -> Result:
-        train = fxc.TrainingData(Feed(learned, BATCH, SHIFT, known), Taught(recipe.soft))
+        train = fxc.TrainingData(Feed(learned, recipe.batch, SHIFT, known), Taught(recipe.soft))
         text = pipeline.replace("finetune{", f"finetune{{resume={states} ")
         return fxc.compress(model, example, text, train=train, seed=seed, diffs=False)
 
@@ -80,7 +80,7 @@ def of_seed(
     known = answers(dense.module, learned)
     smaller = run(dense, recipe.before, known) if recipe.before else dense
     before, steps = 0.0, recipe.before
-    for share in recipe.sparsities:
+    for share in recipe.sparsities if seed < options.frontier else recipe.sparsities[:1]:
         masks = f"{recipe.masks(before, share)},{recipe.recovered}"
         smaller, before = run(smaller, masks, known), share
         steps = f"{steps},{masks}".strip(",")
@@ -123,7 +123,7 @@ def summary(options: argparse.Namespace, records: list[dict[str, Any]]) -> dict[
         "mean": MEAN,
         "std": DEVIATION,
         "images": "5,000 held out of the training images" if options.validate else "10,000 test images",
-        "environment": environment(Inputs(torch.zeros(BATCH, 1, 28, 28))),
+        "environment": environment(Inputs(torch.zeros(RECIPES[options.model].batch, 1, 28, 28))),
         "records": records,
     }
 
@@ -156,6 +156,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--mnist", type=Path, default=Path(".cache"), help="folder with the archive or its files")
     parser.add_argument("--keep", type=Path, required=True, help="folder for the files, and for the state of a run")
     parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--frontier", type=int, default=1, help="seeds that go on to the higher sparsities")
     parser.add_argument("--dense", action="store_true", help="train the dense networks only")
     parser.add_argument("--validate", action="store_true")
     return parser.parse_args()

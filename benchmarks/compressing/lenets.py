@@ -33,12 +33,14 @@ class Recipe:
         goal: how many times smaller than its float32 parameters a file with no higher error is to be.
         dense: the pass that trains it.
         before: passes before the first mask.
-        sparsities: shares of zeros at which a file is written; one run goes through all of them.
+        sparsities: shares of zeros at which a file is written: the first by every seed, the others, on the way of
+            one run, where the whole frontier is wanted.
         steps: masks on the way from one to the next, along a cubic.
         masked: the pass behind each of these.
         recovered: the pass behind the last.
         values: numbers of shared values; a file for each.
         tuned: the pass behind the clustering.
+        batch: images in a batch.
         soft: share of the loss that compares with the dense network.
     """
 
@@ -53,6 +55,7 @@ class Recipe:
     recovered: str
     values: tuple[int, ...]
     tuned: str
+    batch: int
     soft: float
 
     def masks(self, start: float, end: float) -> str:
@@ -66,15 +69,16 @@ RECIPES = {
         build=lenet_300_100,
         dense_error=1.65,
         goal=60,
-        dense="finetune{epochs=20 optimizer=sgd lr=0.1 weight_decay=1e-4}",
+        dense="finetune{epochs=10 optimizer=sgd lr=0.1 weight_decay=1e-4}",
         before="",
         sparsities=(0.95, 0.97, 0.985),
-        steps=6,
+        steps=4,
         masked="finetune{epochs=1 optimizer=sgd lr=0.1 weight_decay=1e-4 schedule=constant}",
-        recovered="finetune{epochs=24 optimizer=sgd lr=0.1 weight_decay=1e-4}",
+        recovered="finetune{epochs=20 optimizer=sgd lr=0.1 weight_decay=1e-4}",
         values=(16, 8),
-        tuned="finetune{epochs=4 optimizer=adam lr=1e-3}",
-        soft=0.5,
+        tuned="finetune{epochs=3 optimizer=adam lr=1e-3}",
+        batch=256,
+        soft=0.3,
     ),
     "lenet-5": Recipe(
         build=lenet_5,
@@ -88,6 +92,7 @@ RECIPES = {
         recovered="finetune{epochs=4 optimizer=sgd lr=0.03 weight_decay=1e-4 clip=1}",
         values=(16, 8),
         tuned="finetune{epochs=1 optimizer=adam lr=1e-3}",
+        batch=128,
         soft=0.5,
     ),
 }

@@ -10,7 +10,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from fxcompress.coding import gaps, huffman, planes, rans
+from fxcompress.coding import adaptive, gaps, huffman, planes, rans
 from fxcompress.coding.palette import Symbols, symbols_of
 from fxcompress.errors import ArtifactError, UsageError
 from fxcompress.text import suggestion
@@ -69,9 +69,14 @@ CODERS: dict[str, Coder] = {
     "huffman": Coder(_of_symbols(huffman.encode), lambda data, out, shape: huffman.decode(data, out)),
     "gaps": Coder(_of_symbols(gaps.encode), lambda data, out, shape: gaps.decode(data, out)),
     "rans": Coder(_of_symbols(rans.encode), lambda data, out, shape: rans.decode(data, out)),
+    "adaptive": Coder(
+        lambda block: None if block.symbols is None else adaptive.encode(block.symbols, block.shape),
+        lambda data, out, shape: adaptive.decode(data, out),
+    ),
 }
 NONE, AUTO = "none", "auto"
 SMALL = 1 << 17
+WORTH = 0.97
 
 
 def check_coding(coding: str) -> str:
@@ -120,6 +125,9 @@ def _promising(block: Block) -> list[str]:
         names.append("gaps")
     if block.values.size <= SMALL:
         names.append("huffman")
+    # It takes some hundred nanoseconds an element, which has to be worth it.
+    if block.values.size <= SMALL or adaptive.share_of_entropy(found, block.shape) < WORTH:
+        names.append("adaptive")
     if block.values.itemsize > 1 and found.palette.size > math.isqrt(block.values.size):
         names.append("planes")
     return names

@@ -25,13 +25,17 @@ from fxcompress.coding.frequencies import Counts, precision
 from fxcompress.errors import ArtifactError
 
 MAX_LANES_LOG = 12
-_BYTES_A_LANE = 1024
+_BYTES_A_LANE, _FEWEST_BYTES_A_LANE, _SYMBOLS_A_LANE = 1024, 256, 16384
 _START = 1 << 16
 
 
-def lanes_log(coded_bytes: float) -> int:
-    """Return the logarithm of the number of lanes for so many bytes: a lane costs about three bytes."""
-    return max(0, min(MAX_LANES_LOG, int(coded_bytes / _BYTES_A_LANE).bit_length() - 1))
+def lanes_log(coded_bytes: float, count: int) -> int:
+    """Return the logarithm of the number of lanes for so many symbols and bytes.
+
+    A lane costs about three bytes. With few lanes for many symbols decoding takes long, so there may cost more.
+    """
+    lanes = max(coded_bytes / _BYTES_A_LANE, min(coded_bytes / _FEWEST_BYTES_A_LANE, count / _SYMBOLS_A_LANE))
+    return max(0, min(MAX_LANES_LOG, int(lanes).bit_length() - 1))
 
 
 def encode_lanes(indices: NDArray[np.unsignedinteger], frequencies: Counts, log: int) -> bytes:

@@ -26,7 +26,7 @@ def encode_stream(indices: NDArray[np.unsignedinteger], counts: Counts) -> bytes
     """Return symbols, of which at least two differ, as bytes."""
     lengths = code_lengths(counts)
     bits = int((counts * lengths).sum())
-    log = lanes_log(bits / 8)
+    log = lanes_log(bits / 8, indices.size)
     lanes = [indices[lane :: 1 << log] for lane in range(1 << log)]
     sizes = b"".join(varint(int(lengths[lane].sum(dtype=np.int64))) for lane in lanes)
     return bytes([log]) + _write_lengths(lengths) + sizes + _pack(np.concatenate(lanes), lengths)

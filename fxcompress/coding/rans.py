@@ -23,7 +23,7 @@ def encode(found: Symbols) -> bytes:
     if found.palette.size == 1:
         return head
     frequencies = quantized(found.counts)
-    log = lanes_log(entropy_bits(found.counts) / 8)
+    log = lanes_log(entropy_bits(found.counts) / 8, found.indices.size)
     return head + bytes([log]) + write_frequencies(frequencies) + encode_lanes(found.indices, frequencies, log)
 
 

@@ -20,7 +20,7 @@ class Fxc(Target):
     name = "fxc"
     suffixes = (".fxc",)
     allow: tuple[str, ...] = option((), help="operators of other libraries that the file may call: torchvision.nms")
-    coding: Literal["none", "auto", "raw", "planes", "huffman", "gaps", "rans"] = option(
+    coding: Literal["none", "auto", "raw", "planes", "huffman", "gaps", "rans", "adaptive"] = option(
         "none", help="how tensors are coded; auto takes for each what makes it smallest, none leaves them as they are"
     )
 

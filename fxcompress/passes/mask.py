@@ -161,7 +161,9 @@ class Mask(Pass):
         for path, mask in {**context.masks, **keep}.items():
             insert_mask(module, path, mask)
         module.recompile()
-        loss = train_once(module, context.train, self.learning_rate, lambda: evidence.look(weights))
+        loss = train_once(
+            module, context.train, self.learning_rate, seed=context.seed + step, look=lambda: evidence.look(weights)
+        )
         bake_masks(module)
         module.recompile()
         context.note(f"step {step} of {self.steps}: mean training loss {loss:.4g}")

@@ -139,8 +139,9 @@ class Mask(Pass):
         if choice is None:
             return
         rows = {weight.path: rows_of(weight, keep[weight.path]) for weight in weights}
+        found = masked_at(evidence, weights, rows, choice)
         with torch.no_grad():
-            for weight, made in zip(weights, masked_at(evidence, weights, rows, choice), strict=True):
+            for weight, made in zip(weights, found, strict=True):
                 keep[weight.path] = keep[weight.path] & from_rows(weight, made.keep)
                 if made.rows is not None:
                     weight.tensor.copy_(from_rows(weight, made.rows))
@@ -160,7 +161,9 @@ class Mask(Pass):
         for path, mask in {**context.masks, **keep}.items():
             insert_mask(module, path, mask)
         module.recompile()
-        loss = train_once(module, context.train, self.learning_rate, lambda: evidence.look(weights))
+        loss = train_once(
+            module, context.train, self.learning_rate, seed=context.seed + step, look=lambda: evidence.look(weights)
+        )
         bake_masks(module)
         module.recompile()
         context.note(f"step {step} of {self.steps}: mean training loss {loss:.4g}")

@@ -20,6 +20,7 @@ from fxcompress.pruning.removing.history import remember
 from fxcompress.pruning.removing.plan import removed_by
 from fxcompress.pruning.removing.proof import prove
 from fxcompress.pruning.removing.shuffles import relax_shuffles
+from fxcompress.text import plural
 
 
 @dataclass(frozen=True)
@@ -110,14 +111,16 @@ class Prune(Pass):
             raise PassFailed("masked=true removes all that is masked at once", hint="leave steps out")
         before = copy.deepcopy(module)
         shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
-        while move_constants(module, context.inputs):
-            pass
-        total = prune_once(module, context, settings)
-        made = total
+        constants = 0
+        while found := move_constants(module, context.inputs):
+            constants += found
+        made = total = prune_once(module, context, settings)
         while made.slots:
             propagate(module)
             made = prune_once(module, context, settings)
-            total = added(total, made)
+            total = added(total, made) if made.slots else total
+        if constants:
+            total.notes.append(f"biases took up {plural(constants, 'constant')} of channels without weights")
         total.removed = removed_by(total.plan, shapes)
         context.details["proof"] = prove(before, module, {}, context.inputs)
         return total

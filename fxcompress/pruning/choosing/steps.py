@@ -43,19 +43,19 @@ def prune_in_steps(
         propagate(module)
         module.recompile()
         if step < steps:
-            loss = train_masked(module, context, total.plan, learning_rate)
+            loss = train_masked(module, context, total.plan, learning_rate, step)
             total.notes.append(f"step {step} of {steps}: mean training loss {loss:.4g}")
     total.removed = removed_by(total.plan, before)
     return total
 
 
-def train_masked(module: GraphModule, context: PassContext, plan: Plan, learning_rate: float) -> float:
+def train_masked(module: GraphModule, context: PassContext, plan: Plan, learning_rate: float, step: int) -> float:
     """Train for an epoch under the masks that were taken off before the pass, cut to what `plan` leaves."""
     assert context.train is not None
     for path, mask in context.masks.items():
         insert_mask(module, path, taken(mask, plan.get(path, {})))
     module.recompile()
-    loss = train_once(module, context.train, learning_rate)
+    loss = train_once(module, context.train, learning_rate, seed=context.seed + step)
     bake_masks(module)
     module.recompile()
     return loss

@@ -214,7 +214,7 @@ _OWN_RULES: dict[str, Rule] = {
     "linear_tokens": linear_of_tokens,
     "conv_static": convolution,
     "attention": attention,
-    **dict.fromkeys(["held_channels", "held_tensor", "held_groups"], nothing),
+    **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "shared_weights", "held_shared_weights"], nothing),
     **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
 }
 

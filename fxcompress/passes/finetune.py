@@ -69,7 +69,9 @@ class Finetune(Pass):
             )
         checkpoint = self._checkpoint(module, context.seed)
         begun = checkpoint is not None and checkpoint.path.exists()
-        around = Around(context.resources.evaluate, checkpoint, self.save_every)
+        around = Around(
+            context.resources.evaluate, checkpoint, self.save_every, lambda line: context.say(f"      {line}")
+        )
         done = train(module, data, settings, context.seed, around)
         context.record(epochs_run=done.epoch, steps=done.steps)
         context.details["losses"] = done.losses

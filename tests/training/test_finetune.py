@@ -139,6 +139,13 @@ def test_the_best_epoch_is_kept_and_patience_ends():
     assert any("stopped after epoch 5 of 6" in note for note in context.notes)
 
 
+def test_it_tells_how_far_it_is():
+    lines = []
+    finetuned("epochs=2 best=true", evaluate=lambda module: 0.25, progress=lines.append)
+    assert [line.strip().partition(":")[0] for line in lines[1:]] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert lines[-1].endswith("evaluate 0.25")
+
+
 def test_batch_norms_learn_their_statistics_and_frozen_parameters_stay():
     model = net()
     model.head.weight.requires_grad_(False)

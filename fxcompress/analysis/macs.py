@@ -210,11 +210,12 @@ def nothing(call: Call) -> int:
 
 _OWN_RULES: dict[str, Rule] = {
     **dict.fromkeys(["linear_dynamic", "linear_static", "linear_weight_only"], lowered_linear),
-    "linear_groups": linear,
+    **dict.fromkeys(["linear_groups", "linear_sparse"], linear),
     "linear_tokens": linear_of_tokens,
     "conv_static": convolution,
     "attention": attention,
-    **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "shared_weights", "held_shared_weights"], nothing),
+    **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "held_transposed", "held_product"], nothing),
+    **dict.fromkeys(["shared_weights", "held_shared_weights"], nothing),
     **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
 }
 

@@ -41,6 +41,11 @@ def scopes(graph: Graph) -> dict[Node, str]:
     return found
 
 
+def scope_meta(node: Node) -> dict[str, Any]:
+    """Return the meta data that puts another node into the scope of `node`."""
+    return {key: value for key, value in node.meta.items() if key == "nn_module_stack"}
+
+
 def is_call(node: Node, *targets: Any) -> bool:
     """Whether `node` calls one of `targets`; an overload packet stands for all of its overloads."""
     if node.op != "call_function":

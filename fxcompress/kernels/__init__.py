@@ -17,6 +17,7 @@ from fxcompress.kernels import (
     pooling,
     ranges,
     shared_weights,
+    sparse,
     tokens,
 )
 
@@ -32,6 +33,7 @@ __all__ = [
     "pooling",
     "ranges",
     "shared_weights",
+    "sparse",
     "tokens",
 ]
 

@@ -10,6 +10,7 @@ from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.finishing import finish
 from fxcompress.kernels.geometry import Geometry, channels_last
+from fxcompress.kernels.held import held_channels
 from fxcompress.kernels.library import define
 from fxcompress.kernels.native import convolution as native
 from fxcompress.kernels.native.weights import PackedKernel
@@ -80,7 +81,7 @@ def conv_static(
         made = _onednn(input, scale, zero, (weight, scales, plain), geometry, "none", None, 0)
     else:
         floats = (input.to(torch.float32) - zero).mul_(scale)
-        made = torch.conv2d(floats, as_floats(weight, scales), plain, *geometry)
+        made = torch.conv2d(floats, held_channels(weight, scales, None, 0), plain, *geometry)
     return finished(made, behind)
 
 
@@ -143,11 +144,6 @@ def for_onednn(
         return made, steps, torch.zeros(len(steps), dtype=torch.int64)
 
     return packed(f"onednn {scale} {zero} {geometry}", (weight, scales), make)
-
-
-def as_floats(weight: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
-    """Return the weights as float32, kept for the next call."""
-    return packed("float", (weight, scales), lambda: weight.detach().float() * scales.detach().view(-1, 1, 1, 1))
 
 
 def _fake(input: torch.Tensor, scale: float, zero: int, weight: torch.Tensor, *rest: object) -> torch.Tensor:  # noqa: A002

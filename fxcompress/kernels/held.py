@@ -8,21 +8,26 @@ from fxcompress.kernels.library import define
 from fxcompress.kernels.packing import packed
 
 
-def held_channels(integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, axis: int) -> torch.Tensor:
+def held_channels(
+    integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, axis: int, transposed: bool = False
+) -> torch.Tensor:
     """Return integers of any shape as float32, with scales and zero points (or zeros) of each place along `axis`.
+
+    A matrix that is to be `transposed` is so before all else.
 
     The result is the same tensor at every call, as long as nothing is written into the operands: it is not to be
     written into either.
     """
 
     def make() -> torch.Tensor:
-        shape = [-1 if at == axis % integers.dim() else 1 for at in range(integers.dim())]
-        centred = integers.detach().float()
+        source = integers.detach().t().contiguous() if transposed else integers.detach()
+        shape = [-1 if at == axis % source.dim() else 1 for at in range(source.dim())]
+        centred = source.float()
         if zeros is not None:
             centred = centred - zeros.detach().float().view(shape)
         return centred * scales.detach().float().view(shape)
 
-    return packed(f"held {axis}", (integers, scales, zeros), make)
+    return packed(f"held {axis} {transposed}", (integers, scales, zeros), make)
 
 
 def held_tensor(integers: torch.Tensor, scale: float, zero: int) -> torch.Tensor:
@@ -69,7 +74,17 @@ def _fake(integers: torch.Tensor, *rest: object) -> torch.Tensor:
     return torch.empty_like(integers, dtype=torch.float32)
 
 
-define("held_channels(Tensor integers, Tensor scales, Tensor? zeros, int axis) -> Tensor", held_channels, _fake)
+def _fake_channels(
+    integers: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, axis: int, transposed: bool = False
+) -> torch.Tensor:
+    return torch.empty_like(integers.t().contiguous() if transposed else integers, dtype=torch.float32)
+
+
+define(
+    "held_channels(Tensor integers, Tensor scales, Tensor? zeros, int axis, bool transposed=False) -> Tensor",
+    held_channels,
+    _fake_channels,
+)
 define("held_transposed(Tensor integers) -> Tensor", held_transposed, lambda integers: integers.t().contiguous())
 define("held_product(Tensor stored, Tensor scales) -> Tensor", held_product, _fake)
 define("held_tensor(Tensor integers, float scale, int zero) -> Tensor", held_tensor, _fake)

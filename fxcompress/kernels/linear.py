@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 import torch
 from torch.nn import functional
@@ -167,14 +166,6 @@ def linear_weight_only(
 def quantize_u8(input: torch.Tensor, scale: float, zero: int) -> torch.Tensor:  # noqa: A002
     """Return float32 `input` in steps of `scale` above `zero`, uint8: `quantize_per_tensor` in half its time."""
     return quantize_all(input.detach(), scale, zero)
-
-
-def split_sizes(weights: Tensors) -> list[tuple[int, int]]:
-    """Return from where to where the outputs of each layer stand in the result."""
-    ends = [0]
-    for weight in weights:
-        ends.append(ends[-1] + weight.shape[0])
-    return list(pairwise(ends))
 
 
 def _fake(input: torch.Tensor, weights: Tensors, *rest: object) -> torch.Tensor:  # noqa: A002

@@ -9,10 +9,11 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule, Node
-from torch.nn import functional
 
+from fxcompress.analysis.sizes import concrete
 from fxcompress.graph.nodes import argument, calls
-from fxcompress.lowering.choosing import MARGIN, hint, interleaved
+from fxcompress.kernels.attention import torchs
+from fxcompress.lowering.choosing import MARGIN, interleaved
 from fxcompress.lowering.rewriting import put_instead
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
@@ -59,10 +60,10 @@ def shape_of(node: Node) -> Shape | None:
         return None
     if argument(node, "dropout_p") or given[0].shape[3] != given[2].shape[3]:
         return None
-    batch, heads, rows, features = map(hint, given[0].shape)
+    batch, heads, rows, features = map(concrete, given[0].shape)
     causal = bool(argument(node, "is_causal"))
     return Shape(
-        batch, heads, hint(given[1].shape[1]), rows, hint(given[1].shape[2]), features, causal, mask is not None
+        batch, heads, concrete(given[1].shape[1]), rows, concrete(given[1].shape[2]), features, causal, mask is not None
     )
 
 
@@ -86,13 +87,11 @@ def _measure(shape: Shape, threads: int) -> dict[str, float]:
 
     query, key, value = heads(shape.heads, shape.rows), *(heads(shape.shared, shape.columns) for _ in range(2))
     mask = torch.zeros(batch, 1, shape.rows, shape.columns) if shape.masked else None
-    causal, grouped = shape.causal, shape.heads != shape.shared
-
-    def torchs() -> torch.Tensor:
-        made = functional.scaled_dot_product_attention(query, key, value, mask, is_causal=causal, enable_gqa=grouped)
-        return made.transpose(1, 2).contiguous()
-
+    operands = (query, key, value, mask, shape.causal, 1.0)
     with torch.no_grad():
         return interleaved(
-            {"native": lambda: ops.attention(query, key, value, mask, causal, 1.0, "native"), "pattern": torchs}
+            {
+                "native": lambda: ops.attention(*operands, "native"),
+                "pattern": lambda: torchs(*operands).transpose(1, 2).contiguous(),
+            }
         )

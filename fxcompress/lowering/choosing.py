@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -19,7 +19,7 @@ ops = torch.ops.fxcompress
 # More rows take longer in proportion; the order of the backends stays.
 LARGEST_ROWS = 1024
 SECONDS = 0.06
-ROUNDS = 9
+ROUNDS, MOST_ROUNDS = 9, 99
 MARGIN = 1.05
 # What stands behind a product goes into the native kernel; what that saves is not in the time of the product.
 ADVANTAGE = {"native": 0.8}
@@ -76,13 +76,13 @@ def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:
 def usable(shape: Shape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the backends that give the same for `shape` and are there, in the order in which they are preferred."""
     wanted = kernels.linear.ONE_ROW if shape.kind == "dynamic" and shape.rows == 1 else CANDIDATES[shape.kind]
-    fitting = tuple(name for name in wanted if name != "native" or native.serves(shape.features))
+    return there(wanted, among, native.serves(shape.features))
+
+
+def there(wanted: Sequence[str], among: Sequence[str], native_serves: bool) -> tuple[str, ...]:
+    """Return those of the backends `wanted` that are here and in `among`, where any are given; at least `float`."""
+    fitting = [name for name in wanted if name != "native" or native_serves]
     return tuple(name for name in fitting if available(name) and (not among or name in among)) or ("float",)
-
-
-def hint(size: int | torch.SymInt) -> int:
-    """Return the size that the example inputs have where it is open."""
-    return size if isinstance(size, int) else int(size.node.hint)
 
 
 @functools.cache
@@ -106,7 +106,10 @@ def interleaved(calls: Mapping[str, Callable[[], object]]) -> dict[str, float]:
     took: dict[str, float] = {}
     for call in calls.values():
         call()
-    for _ in range(ROUNDS):
+    started, rounds = clock(), 0
+    # The least of few short calls says little.
+    while rounds < ROUNDS or (rounds < MOST_ROUNDS and (clock() - started) * 1e-9 < SECONDS / 4):
+        rounds += 1
         for name, call in calls.items():
             # What takes long is timed well by few calls.
             if took.get(name, 0) * 1e-6 * ROUNDS < SECONDS:

@@ -9,13 +9,13 @@ from types import MappingProxyType
 
 import torch
 
+from fxcompress.analysis.sizes import concrete
 from fxcompress.graph.nodes import argument
 from fxcompress.graph.quantized import quantized_decomposed
-from fxcompress.kernels.backends import available
 from fxcompress.kernels.convolution import CONVOLUTION
 from fxcompress.kernels.geometry import Geometry
 from fxcompress.kernels.native import convolution as native
-from fxcompress.lowering.choosing import Choice, hint, interleaved
+from fxcompress.lowering.choosing import Choice, interleaved, there
 from fxcompress.lowering.claims import Claim
 from fxcompress.lowering.rewriting import pair
 
@@ -44,7 +44,7 @@ class Shape:
 def shape_of(claim: Claim) -> Shape:
     """Return the shape of a convolution for the example inputs."""
     layer, weight = claim.layer, claim.weight.integers
-    image = tuple(hint(size) for size in argument(layer, "input").meta["val"].shape)
+    image = tuple(concrete(size) for size in argument(layer, "input").meta["val"].shape)
     stride, padding, dilation = (tuple(pair(argument(layer, name))) for name in ("stride", "padding", "dilation"))
     sizes, groups = tuple(weight.meta["val"].shape), int(argument(layer, "groups"))
     return Shape(image, sizes, stride, padding, dilation, groups, claim.residual is not None)
@@ -53,8 +53,7 @@ def shape_of(claim: Claim) -> Shape:
 def usable(shape: Shape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the backends that are there for `shape`, in the order in which they are preferred."""
     serves = native.serves(shape.weight[0], shape.image[1], shape.geometry)
-    fitting = tuple(name for name in CONVOLUTION if name != "native" or serves)
-    return tuple(name for name in fitting if available(name) and (not among or name in among)) or ("float",)
+    return there(CONVOLUTION, among, serves)
 
 
 def choose(shape: Shape, among: tuple[str, ...] = ()) -> Choice:

@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.graph.quantized import quantized_decomposed
+from fxcompress.graph.sums import other_summand
 from fxcompress.graph.tensors import tensor_of
 
 aten = torch.ops.aten
@@ -209,20 +210,9 @@ def _with_post(node: Node) -> tuple[Node, str]:
 def _residual(node: Node, taken: set[Node]) -> Node | None:
     """Return what is added to `node`, of the same shape, where nothing else reads it."""
     user = next(iter(node.users), None)
-    if (
-        len(node.users) != 1
-        or user is None
-        or user in taken
-        or not is_call(user, aten.add.Tensor)
-        or argument(user, "alpha") != 1
-    ):
+    if user is None or len(node.users) != 1 or user in taken:
         return None
-    others = [one for one in user.args[:2] if one is not node]
-    if len(others) != 1 or not isinstance(others[0], Node) or argument(user, "alpha") != 1:
-        return None
-    given, wanted = others[0].meta.get("val"), node.meta["val"]
-    same = isinstance(given, torch.Tensor) and given.dtype == wanted.dtype and list(given.shape) == list(wanted.shape)
-    return others[0] if same else None
+    return other_summand(user, node)
 
 
 def _only_user(node: Node) -> Node | None:

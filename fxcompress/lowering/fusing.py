@@ -11,7 +11,8 @@ import operator
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls, is_call, set_argument
+from fxcompress.graph.nodes import argument, calls, is_call, scope_meta, set_argument
+from fxcompress.graph.sums import other_summand
 from fxcompress.kernels.behind import OUTPUTS
 from fxcompress.lowering.claims import post_of
 
@@ -19,12 +20,14 @@ aten, ops = torch.ops.aten, torch.ops.fxcompress
 _CALLS = (ops.linear_tokens.default, ops.finish_rows.default)
 
 
-def fuse(module: GraphModule) -> int:
-    """Fuse all that can be, and return how many calls went into others."""
-    linears = calls(module.graph, ops.linear_tokens.default)
-    count = sum(step(module, call) for call in linears for step in (_post, _residual, _norm))
+def fuse(module: GraphModule) -> None:
+    """Fuse all that can be."""
+    for call in calls(module.graph, ops.linear_tokens.default):
+        for step in (_post, _residual, _norm):
+            step(module, call)
     _norms_of_their_own(module)
-    return count + sum(_quantization(module, call) for call in calls(module.graph, *_CALLS))
+    for call in calls(module.graph, *_CALLS):
+        _quantization(module, call)
 
 
 def _norms_of_their_own(module: GraphModule) -> None:
@@ -37,7 +40,7 @@ def _norms_of_their_own(module: GraphModule) -> None:
                 made = module.graph.call_function(
                     ops.finish_rows.default, (argument(node, "input"), *tail, ["out"], backend)
                 )
-                made.meta = {key: value for key, value in node.meta.items() if key == "nn_module_stack"}
+                made.meta = scope_meta(node)
                 out = module.graph.call_function(operator.getitem, (made, 0))
             out.meta = dict(node.meta)
             node.replace_all_uses_with(out)
@@ -101,27 +104,17 @@ def _residual(module: GraphModule, call: Node) -> bool:
     """Fuse the addition of another value of the same shape, which may be calculated behind `call`."""
     out = _out(call)
     user = _only_user(out)
-    if user is None or not is_call(user, aten.add.Tensor) or not _plain(call, "residual", "norm"):
+    if out is None or user is None or not _plain(call, "residual", "norm"):
         return False
-    others = [given for given in user.args[:2] if given is not out]
-    if len(others) != 1 or not isinstance(others[0], Node) or argument(user, "alpha") != 1:
-        return False
-    assert out is not None
-    if not _same_type(others[0], user) or is_call(others[0], aten.expand):
+    residual = other_summand(user, out)
+    if residual is None or is_call(residual, aten.expand):
         return False
     # All that the call reads stands before it, and the addition may stand far behind.
     user.prepend(call)
     user.prepend(out)
-    set_argument(call, "residual", others[0])
+    set_argument(call, "residual", residual)
     _instead(call, user)
     return True
-
-
-def _same_type(one: Node, other: Node) -> bool:
-    a, b = one.meta.get("val"), other.meta.get("val")
-    if not isinstance(a, torch.Tensor) or not isinstance(b, torch.Tensor) or a.dtype != torch.float32:
-        return False
-    return a.dim() == b.dim() and all(x is y or str(x) == str(y) for x, y in zip(a.shape, b.shape, strict=True))
 
 
 def _norm(module: GraphModule, call: Node) -> bool:

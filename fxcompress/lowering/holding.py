@@ -10,10 +10,16 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import argument, calls, is_call, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
-from fxcompress.lowering.claims import as_stored
+from fxcompress.lowering.claims import Claim, as_stored
 from fxcompress.lowering.rewriting import put_instead
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
+SMALL_TABLE = 1 << 16
+
+
+def is_small_table(claim: Claim) -> bool:
+    """Whether it is an embedding whose rows are looked up faster in floats, and take little memory so."""
+    return claim.kind == "embedding" and claim.weight.integers.meta["val"].numel() <= SMALL_TABLE
 
 
 def hold_floats(module: GraphModule) -> list[Node]:
@@ -49,7 +55,9 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
         group = argument(node, "group_size")
         return ops.held_groups.default, (integers, *_scales(node), group)
     if names.endswith("_channel"):
-        return ops.held_channels.default, (integers, *_scales(node), argument(node, "axis"))
+        stored = as_stored(integers)
+        turned = () if stored is integers else (True,)
+        return ops.held_channels.default, (stored, *_scales(node), argument(node, "axis"), *turned)
     scale, zero = argument(node, "scale"), argument(node, "zero_point")
     return ops.held_tensor.default, (integers, float(scale), int(zero))
 

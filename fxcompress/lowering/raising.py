@@ -10,7 +10,7 @@ from typing import Any, cast
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import RESHAPES, argument, calls, is_call
+from fxcompress.graph.nodes import RESHAPES, argument, calls, is_call, scope_meta
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.lowering.claims import quantizes_u8
 from fxcompress.lowering.rewriting import pair
@@ -19,19 +19,15 @@ aten, ops = torch.ops.aten, torch.ops.fxcompress
 _KEEP = (*RESHAPES, aten.transpose, aten.permute, aten.t, aten.slice, aten.select)
 
 
-def raise_quantization(module: GraphModule) -> int:
-    """Move quantization to uint8 up as far as it goes, and return through how many calls it went."""
+def raise_quantization(module: GraphModule) -> None:
+    """Move quantization to uint8 up as far as it goes."""
     waiting = calls(module.graph, quantized_decomposed().quantize_per_tensor.default)
-    count = 0
     while waiting:
         quantize = waiting.pop()
         given = quantize.args[0]
         if not isinstance(given, Node) or len(given.users) != 1 or not quantizes_u8(quantize):
             continue
-        raised = _raised(module, quantize, given)
-        waiting += raised
-        count += bool(raised)
-    return count
+        waiting += _raised(module, quantize, given)
 
 
 def _raised(module: GraphModule, quantize: Node, given: Node) -> list[Node]:
@@ -77,7 +73,7 @@ def _finish(
     """Put a call that gives bytes in the place of `given` and `quantize`."""
     with quantize.graph.inserting_before(given):
         made = quantize.graph.call_function(target, arguments, keywords)
-    made.meta = {key: value for key, value in given.meta.items() if key == "nn_module_stack"}
+    made.meta = scope_meta(given)
     made.meta["val"] = quantize.meta["val"]
     quantize.replace_all_uses_with(made)
     quantize.graph.erase_node(quantize)

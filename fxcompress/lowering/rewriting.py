@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import operator
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.graph.nodes import argument, calls, is_call, set_argument
+from fxcompress.graph.nodes import argument, calls, is_call, scope_meta, set_argument
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.lowering.claims import Claim, quantizes_u8
 from fxcompress.lowering.merging import reshape_views
@@ -61,16 +62,19 @@ def _move_up(source: Node, first: Node) -> None:
         first.prepend(source)
 
 
-def read_unrounded(claim: Claim) -> None:
-    """Let the layer of a dynamic `claim` read its activation as it is."""
-    set_argument(claim.layer, "input", claim.given)
+def calculate_unrounded(module: GraphModule, claims: Sequence[Claim]) -> None:
+    """Let the layers of dynamic `claims` read their activation as it is; several become one product in floats."""
+    if len(claims) == 1:
+        set_argument(claims[0].layer, "input", claims[0].given)
+    else:
+        replace(module, [dataclasses.replace(claim, kind="weight-only") for claim in claims], "float")
 
 
 def finish(claim: Claim, part: Node) -> None:
     """Let all that read the pattern of `claim` read `part`."""
     for node in {part, *part.all_input_nodes}:
         if node.op == "call_function" and "nn_module_stack" not in node.meta:
-            node.meta.update({k: v for k, v in claim.layer.meta.items() if k == "nn_module_stack"})
+            node.meta.update(scope_meta(claim.layer))
     part.meta["val"] = claim.last.meta["val"]
     claim.last.replace_all_uses_with(part)
 

@@ -20,31 +20,31 @@ _PRODUCTS = {
 }
 
 
-def spell_as_linears(module: GraphModule, chosen: set[Node]) -> int:
-    """Spell products of quantized weights among `chosen` as linears; return how many.
+def spell_as_linears(module: GraphModule, chosen: set[Node]) -> None:
+    """Spell products of quantized weights among `chosen` as linears.
 
     The weight of `x @ weight` is kept transposed. A bias that is calculated is added behind.
     """
-    found = [node for node in calls(module.graph, *_PRODUCTS) if node in chosen and _spell(module, node)]
+    for node in calls(module.graph, *_PRODUCTS):
+        if node in chosen:
+            _spell(module, node)
     for layer in calls(module.graph, aten.linear.default):
         if layer in chosen and _dequantized(argument(layer, "weight")) is not None:
             _bias_behind(module, layer)
-    return len(found)
 
 
-def _spell(module: GraphModule, node: Node) -> bool:
+def _spell(module: GraphModule, node: Node) -> None:
     """Let a product be a linear, where its second operand is a stored weight."""
     names = _PRODUCTS[node.target]  # type: ignore[index]
     given, weight = (argument(node, name) for name in names)
     added = argument(node, "self") if node.target is aten.addmm.default else None
     if added is not None and (argument(node, "beta") != 1 or argument(node, "alpha") != 1):
-        return False
+        return
     if _dequantized(weight) != 1 or not _stored(module, weight) or given.meta["val"].dim() < 2:
-        return False
+        return
     with module.graph.inserting_before(node):
         dequantized = _transposed(module, weight)
     node.target, node.args, node.kwargs = aten.linear.default, (given, dequantized, added), {}
-    return True
 
 
 def _dequantized(node: Any) -> int | None:

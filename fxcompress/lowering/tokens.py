@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.graph.nodes import scope_meta
 from fxcompress.lowering.claims import Claim
 from fxcompress.lowering.rewriting import finish, move_up_stored, split
 
@@ -38,7 +39,7 @@ class Tokens:
                 "call_function", ops.linear_tokens.default, (*tokens, *layers, *NOTHING, ["out"], self.backend),
                 name=f"{first.name}_lowered",
             )  # fmt: skip
-            made.meta = {key: value for key, value in first.meta.items() if key == "nn_module_stack"}
+            made.meta = scope_meta(first)
             out = module.graph.call_function(operator.getitem, (made, 0))
         parts = [out] if len(claims) == 1 else split(module, out, claims)
         for claim, part in zip(claims, parts, strict=True):
@@ -53,6 +54,6 @@ class Tokens:
                     "call_function", ops.finish_rows.default, (given, *NOTHING, ["tokens"], self.backend),
                     name=f"{given.name}_tokens",
                 )  # fmt: skip
-                made.meta = {key: value for key, value in given.meta.items() if key == "nn_module_stack"}
+                made.meta = scope_meta(given)
                 self._found[given] = [module.graph.call_function(operator.getitem, (made, i)) for i in range(3)]
         return self._found[given]

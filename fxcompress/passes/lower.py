@@ -10,6 +10,7 @@ from typing import Any, Literal
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.analysis.sizes import concrete
 from fxcompress.contract import Pass, PassContext, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.nodes import calls
@@ -17,14 +18,15 @@ from fxcompress.graph.shapes import propagate
 from fxcompress.kernels.backends import BACKENDS, available, missing, why_missing
 from fxcompress.lowering import choosing_convolution
 from fxcompress.lowering.attention import lower_attention
-from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, hint, usable
+from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.fusing import fuse
-from fxcompress.lowering.holding import hold_floats
+from fxcompress.lowering.holding import hold_floats, is_small_table
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.paths import look_up_owners_once
 from fxcompress.lowering.raising import raise_quantization
-from fxcompress.lowering.rewriting import drop_what_is_off, faster_quantize, read_unrounded, replace
+from fxcompress.lowering.rewriting import calculate_unrounded, drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.sparse import lower_sparse
 from fxcompress.lowering.spelling import spell_as_linears
 from fxcompress.lowering.tokens import Tokens
 from fxcompress.text import listing, suggestion
@@ -50,11 +52,16 @@ class Lower(Pass):
     For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
     pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with
     the activations in 16-bit fixed point, exactly in integers, where that is faster than keeping the weights as floats.
-    A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are.
+    A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are, and a table of
+    few rows is kept in floats.
+
+    Linears in floats whose stored weights are mostly zero are sparse products where that is faster for their zeros:
+    `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads, `csr` is torch's.
 
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
-    `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured; `left`
+    `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured, sparse
+    ones with their `density`; `left`
     maps layers that stay to the reason; `attention` is as `lowered`;
     `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are.
     """
@@ -70,7 +77,7 @@ class Lower(Pass):
     layers = statistic("layers that kernels calculate")
     products = statistic("calls that they became")
     attentions = statistic("calls of attention in floats that our kernel calculates")
-    left = statistic("quantized layers left as they are")
+    left = statistic("quantized and sparse layers left as they are")
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
@@ -81,17 +88,18 @@ class Lower(Pass):
             raise_quantization(module)
             claims, left = self._claims(module, context)
         attention = self._attention(module, context)
+        selected = set(context.select(module, self.targets, self.ignore))
+        sparse, dense = lower_sparse(module, selected, self.measure)
         lowered, unrounded = self._lower(module, context, claims, left)
+        lowered, left = {**sparse, **lowered}, {**dense, **left}
+        context.record(layers=len(sparse), products=len(sparse))
         module.graph.eliminate_dead_code()
         fuse(module)
         held = [layer.name for layer in hold_floats(module)]
         faster_quantize(module)
         context.record(left=len(left), attentions=len(attention))
         context.details.update(lowered=lowered, left=left, attention=attention, held=held, unrounded=unrounded)
-        tell(context, lowered, left, held)
-        if unrounded:
-            names = listing([f"%{name}" for name in unrounded])
-            context.note(f"{names}: their activations are not rounded, that takes longer there than it saves")
+        tell(context, lowered, left, held, unrounded)
         module.graph.eliminate_dead_code()
         propagate(module)
         look_up_owners_once(module)
@@ -110,9 +118,10 @@ class Lower(Pass):
         tokens = Tokens("native")
         for batch in batches(claims):
             choice = self._choice(batch) if self.measure else None
+            if self.measure and is_small_table(batch[0]):
+                continue
             if choice is not None and not choice.saves and not self.backends:
-                for claim in batch:
-                    read_unrounded(claim)
+                calculate_unrounded(module, batch)
                 unrounded += [claim.layer.name for claim in batch]
                 continue
             if choice is not None and not choice.faster:
@@ -170,7 +179,7 @@ class Lower(Pass):
 
 def shape_of(batch: Sequence[Claim]) -> Shape:
     """Return the shape of the product for the example inputs."""
-    rows = math.prod(hint(size) for size in batch[0].layer.meta["val"].shape[:-1])
+    rows = math.prod(concrete(size) for size in batch[0].layer.meta["val"].shape[:-1])
     features = batch[0].weight.integers.meta["val"].shape[1]
     outputs = sum(claim.layer.meta["val"].shape[-1] for claim in batch)
     return Shape(batch[0].kind, rows, int(features), int(outputs), batch[0].weight.group)
@@ -187,13 +196,22 @@ def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[s
     }
 
 
-def tell(context: PassContext, lowered: dict[str, dict[str, Any]], left: dict[str, str], held: Sequence[str]) -> None:
-    """Note what was left alone and why, and which weights are kept as floats too."""
+def tell(
+    context: PassContext,
+    lowered: dict[str, dict[str, Any]],
+    left: dict[str, str],
+    held: Sequence[str],
+    unrounded: Sequence[str],
+) -> None:
+    """Note what was left alone and why, which weights are kept as floats too, and which activations are not rounded."""
     for why in dict.fromkeys(left.values()):
         names = [f"%{name}" for name, reason in left.items() if reason == why]
         context.note(f"{listing(names)}: left as it is, {why}")
     floats = [name for name, made in lowered.items() if made["backend"] == "float" and made["kind"] != "embedding"]
     if names := [f"%{name}" for name in (*floats, *held)]:
         context.note(f"{listing(names)}: calculated in floats, with a copy of the weights as floats in memory")
+    if unrounded:
+        names = [f"%{name}" for name in unrounded]
+        context.note(f"{listing(names)}: their activations are not rounded, that takes longer there than it saves")
     if not lowered and not left and not held:
-        context.note("no layer is quantized: there is nothing to lower")
+        context.note("no layer is quantized or sparse: there is nothing to lower")

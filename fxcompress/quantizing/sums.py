@@ -6,16 +6,16 @@ What runs around other layers, as in transformers, carries on from block to bloc
 from __future__ import annotations
 
 import torch
-from torch.fx import GraphModule, Node
+from torch.fx import GraphModule
 
 from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, calls, is_call
 from fxcompress.graph.operators import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
+from fxcompress.graph.sums import SUMMANDS, is_sum
 from fxcompress.quantizing.activations import Activation
 from fxcompress.text import plural
 
 aten = torch.ops.aten
-_OPERANDS = ("self", "other")
 
 
 def round_shortcuts(activations: list[Activation]) -> None:
@@ -24,7 +24,7 @@ def round_shortcuts(activations: list[Activation]) -> None:
         convolutions = all(is_call(layer, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS) for layer, _ in one.readers)
         if one.kind == "tensor" and convolutions:
             for user in filter(is_sum, list(one.value.users)):
-                one.readers += [(user, name) for name in _OPERANDS if argument(user, name) is one.value]
+                one.readers += [(user, name) for name in SUMMANDS if argument(user, name) is one.value]
 
 
 def round_sums(module: GraphModule, activations: list[Activation], context: PassContext) -> None:
@@ -34,7 +34,7 @@ def round_sums(module: GraphModule, activations: list[Activation], context: Pass
     known = {one.value: one for one in static}
     found = [node for node in calls(module.graph, aten.add.Tensor) if is_sum(node) and layers & set(node.args[:2])]
     for node in found:
-        for name in _OPERANDS:
+        for name in SUMMANDS:
             value = argument(node, name)
             if value not in known:
                 known[value] = Activation(value, "tensor")
@@ -43,13 +43,3 @@ def round_sums(module: GraphModule, activations: list[Activation], context: Pass
                 known[value].readers.append((node, name))
     if found:
         context.note(f"both operands of {plural(len(found), 'sum')} are rounded")
-
-
-def is_sum(node: Node) -> bool:
-    """Whether `node` adds two float32 tensors of one shape."""
-    if not is_call(node, aten.add.Tensor) or argument(node, "alpha") != 1:
-        return False
-    operands = [argument(node, name) for name in _OPERANDS]
-    values = [one.meta["val"] for one in operands if isinstance(one, Node)]
-    floats = [one for one in values if isinstance(one, torch.Tensor) and one.dtype == torch.float32]
-    return len(floats) == 2 and floats[0].shape == floats[1].shape

@@ -43,6 +43,15 @@ class GroupWeights(ctypes.Structure):
     )
 
 
+class Kept(ctypes.Structure):
+    """What is not zero of float weights: panel after panel, the features that it reads and their weights."""
+
+    _fields_ = (
+        *(("weights", _pointer), ("features", _pointer), ("starts", _pointer), ("bias", _pointer)),
+        *(("inputs", _long), ("outputs", _long), ("vectors", _long)),
+    )
+
+
 class Behind(ctypes.Structure):
     """What is done with each row behind a product, and where the results go."""
 

@@ -115,7 +115,7 @@ def panels_of(integers: torch.Tensor) -> torch.Tensor:
     return made
 
 
-def filled_up(numbers: torch.Tensor) -> torch.Tensor:
-    """Return [outputs, ...] with zeros behind, up to a whole vector of outputs, in memory of its own."""
-    idle = -numbers.shape[0] % WIDTH
+def filled_up(numbers: torch.Tensor, width: int = WIDTH) -> torch.Tensor:
+    """Return [outputs, ...] with zeros behind, up to a multiple of `width` outputs, in memory of its own."""
+    idle = -numbers.shape[0] % width
     return functional.pad(numbers.detach(), (*(0, 0) * (numbers.dim() - 1), 0, idle)).clone()

@@ -30,17 +30,30 @@ inline Bordered bordered(const Convolution& c) {
     return {c.height + 2 * c.pad_height, c.width + 2 * c.pad_width, rounded_up(c.channels, 4)};
 }
 
+// Up to four planes of a row as pixels of four bytes, the missing ones zero: they meet weights that are zero.
+inline void four_bytes_a_pixel(const uint8_t* const planes[4], long count, uint32_t* to) {
+    for (long x = 0; x < count; x++)
+        to[x] = planes[0][x] | planes[1][x] << 8 | planes[2][x] << 16 | (uint32_t)planes[3][x] << 24;
+}
+
 // Fill in borders, and channels up to a multiple of four.
 inline void copy_with_borders(const Convolution& c, uint8_t* to) {
     const Bordered size = bordered(c);
     memset(to, *c.zero, c.batch * size.tall * size.broad * size.deep);
+    const std::unique_ptr<uint8_t[]> none(new uint8_t[c.width]());
     for (long row = 0; row < c.batch * c.height; row++) {
-        long b = row / c.height, y = row % c.height;
+        const long b = row / c.height, y = row % c.height;
         uint8_t* here = to + ((b * size.tall + y + c.pad_height) * size.broad + c.pad_width) * size.deep;
-        for (long i = 0; i < c.channels; i++) {
-            const uint8_t* from = c.image + b * c.batch_stride + y * c.row_stride + i * c.channel_stride;
-            for (long x = 0; x < c.width; x++) here[x * size.deep + i] = from[x * c.pixel_stride];
+        const uint8_t* from = c.image + b * c.batch_stride + y * c.row_stride;
+        if (c.pixel_stride == 1 && size.deep == 4) {
+            const uint8_t* planes[4];
+            for (long i = 0; i < 4; i++) planes[i] = i < c.channels ? from + i * c.channel_stride : none.get();
+            four_bytes_a_pixel(planes, c.width, (uint32_t*)here);
+            continue;
         }
+        for (long i = 0; i < c.channels; i++)
+            for (long x = 0; x < c.width; x++)
+                here[x * size.deep + i] = from[i * c.channel_stride + x * c.pixel_stride];
     }
 }
 
@@ -49,32 +62,50 @@ struct Places {
     const uint8_t* at[LARGEST_BLOCK];
 };
 
+// A pixel of the result, and the next ones without divisions.
+struct Pixel {
+    long b, y, x;
+
+    Pixel(const Convolution& c, long index)
+        : b(index / (c.out_width * c.out_height)), y(index / c.out_width % c.out_height), x(index % c.out_width) {}
+
+    void step(const Convolution& c) {
+        if (++x < c.out_width) return;
+        x = 0;
+        if (++y < c.out_height) return;
+        y = 0;
+        b++;
+    }
+};
+
 inline void find_places(const Convolution& c, long begin, long rows, const uint8_t* nothing, Places* places) {
-    for (long r = 0; r < rows; r++) {
-        long pixel = begin + r, x = pixel % c.out_width, y = pixel / c.out_width % c.out_height;
-        long b = pixel / (c.out_width * c.out_height);
+    const long right = c.dilation_width * c.channels, down = c.dilation_height * c.width * c.channels;
+    const long reach_down = (c.kernel_height - 1) * c.dilation_height,
+               reach_right = (c.kernel_width - 1) * c.dilation_width;
+    Pixel pixel(c, begin);
+    for (long r = 0; r < rows; r++, pixel.step(c)) {
+        const long top = pixel.y * c.stride_height - c.pad_height, left = pixel.x * c.stride_width - c.pad_width;
+        const bool whole = top >= 0 && left >= 0 && top + reach_down < c.height && left + reach_right < c.width;
+        const long corner = ((pixel.b * c.height + top) * c.width + left) * c.channels;
         Places* tap = places;
-        for (long i = 0; i < c.kernel_height; i++) {
-            long row = y * c.stride_height - c.pad_height + i * c.dilation_height;
+        for (long i = 0; i < c.kernel_height; i++)
             for (long j = 0; j < c.kernel_width; j++, tap++) {
-                long column = x * c.stride_width - c.pad_width + j * c.dilation_width;
-                bool inside = row >= 0 && row < c.height && column >= 0 && column < c.width;
-                tap->at[r] = inside ? c.image + ((b * c.height + row) * c.width + column) * c.channels : nothing;
+                const long row = top + i * c.dilation_height, column = left + j * c.dilation_width;
+                const bool inside = whole || (row >= 0 && row < c.height && column >= 0 && column < c.width);
+                tap->at[r] = inside ? c.image + (corner + i * down + j * right) : nothing;
             }
-        }
     }
 }
 
 // With borders in place a row of the kernel is one run.
 inline void find_runs(const Convolution& c, long begin, long rows, const uint8_t* image, Places* places) {
     const Bordered size = bordered(c);
-    for (long r = 0; r < rows; r++) {
-        long pixel = begin + r, x = pixel % c.out_width, y = pixel / c.out_width % c.out_height;
-        long b = pixel / (c.out_width * c.out_height);
-        for (long i = 0; i < c.kernel_height; i++) {
-            long row = b * size.tall + y * c.stride_height + i;
-            places[i].at[r] = image + (row * size.broad + x * c.stride_width) * size.deep;
-        }
+    const long down = size.broad * size.deep;
+    Pixel pixel(c, begin);
+    for (long r = 0; r < rows; r++, pixel.step(c)) {
+        const long row = pixel.b * size.tall + pixel.y * c.stride_height;
+        const uint8_t* from = image + row * down + pixel.x * c.stride_width * size.deep;
+        for (long i = 0; i < c.kernel_height; i++) places[i].at[r] = from + i * down;
     }
 }
 

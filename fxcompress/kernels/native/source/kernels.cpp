@@ -4,6 +4,7 @@
 #include "groups.h"
 #include "linear.h"
 #include "pooling.h"
+#include "sparse.h"
 
 using namespace fxc;
 
@@ -41,6 +42,14 @@ void fxc_linear(const Tokens* tokens, long rows, const Weights* weights, const B
 
 void fxc_convolution(const Convolution* convolution, const Weights* weights, const Behind* behind, int threads) {
     convolve(*convolution, *weights, *behind, threads);
+}
+
+void fxc_sparse_panels(const float* input, long rows, const Kept* kept, float* out, int threads) {
+    sparse_panels(input, rows, *kept, out, threads);
+}
+
+void fxc_sparse_rows(const float* input, long rows, const Kept* kept, float* out, int threads) {
+    sparse_rows(input, rows, *kept, out, threads);
 }
 
 void fxc_max_pool(const Pooling* pooling, int threads) { pool(*pooling, threads); }

@@ -1,5 +1,6 @@
 // Linears of tokens with all that stands behind: activation function, residual, norm, and quantization of the result.
 #pragma once
+#include <limits>
 #include <memory>
 #include <vector>
 
@@ -29,7 +30,41 @@ struct Behind {
     int late_post;
 };
 
+// Whether all that stands behind the product can be done number by number, from bytes to bytes.
+inline bool bytes_alone(const Behind& behind) {
+    const bool simple = behind.post <= RELU && behind.late_post <= RELU && !behind.residual;
+    return simple && behind.norm == NO_NORM && behind.bytes && behind.fixed_scale != 0 && !behind.sum && !behind.out;
+}
+
+// The same as `finish_row` in one pass; a relu is the larger of a number and `least`, which is 0 or the least there is.
+template <bool ADDED>
+void finish_bytes(const float* row, long index, long count, const Behind& behind) {
+    const float lowest = -std::numeric_limits<float>::infinity();
+    const Floats least = all(behind.post == RELU ? 0 : lowest), late_least = all(behind.late_post == RELU ? 0 : lowest);
+    const float inverse = 1.0f / behind.fixed_scale, scale = behind.residual_scale;
+    const float offset = -scale * (float)behind.residual_zero;
+    const uint8_t* added = behind.residual_bytes + index * count;
+    uint8_t* bytes = behind.bytes + index * count;
+    auto finish = [&](Floats x, __m128i other) {
+        x = larger(x, least);
+        if (ADDED) x = x + floats_of(other) * scale + offset;
+        return rounded(larger(x, late_least), inverse, behind.fixed_zero);
+    };
+    long i = 0;
+    for (; i + WIDTH <= count; i += WIDTH) {
+        const __m128i other = ADDED ? _mm_loadu_si128((const __m128i*)(added + i)) : __m128i{};
+        _mm_storeu_si128((__m128i*)(bytes + i), finish(load(row + i), other));
+    }
+    if (i == count) return;
+    const __mmask16 rest = first(count - i);
+    const __m128i other = ADDED ? _mm_maskz_loadu_epi8(rest, added + i) : __m128i{};
+    _mm_mask_storeu_epi8(bytes + i, rest, finish(load_first(row + i, count - i), other));
+}
+
 inline void finish_row(float* row, long index, long count, const Behind& behind) {
+    if (bytes_alone(behind))
+        return behind.residual_bytes ? finish_bytes<true>(row, index, count, behind)
+                                     : finish_bytes<false>(row, index, count, behind);
     activate(row, count, behind.post);
     if (behind.residual) add(row, behind.residual + index * count, count);
     if (behind.residual_bytes)

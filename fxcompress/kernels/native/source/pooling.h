@@ -15,30 +15,42 @@ struct Pooling {
 
 inline __mmask64 first_bytes(long count) { return count >= 64 ? ~0ull : (1ull << count) - 1; }
 
+// The part of a window along one axis that lies within the image: where it begins, and how many places it has.
+struct Part {
+    long begin, count;
+};
+
+inline Part part_of(long begin, long places, long dilation, long size) {
+    const long before = begin < 0 ? (-begin + dilation - 1) / dilation : 0;
+    const long after = begin < size ? (size - 1 - begin) / dilation + 1 : 0;
+    return {begin + before * dilation, std::max(std::min(places, after) - before, 0l)};
+}
+
 // What a window reads outside of the image is 0, the least byte there is.
-inline void pool_pixel(const Pooling& p, long b, long y, long x, uint8_t* out) {
+inline void pool_pixel(const Pooling& p, const uint8_t* image, Part rows, Part columns, uint8_t* out) {
+    const long right = p.dilation_width * p.channels, down = p.dilation_height * p.width * p.channels;
     for (long c = 0; c < p.channels; c += 64) {
-        __mmask64 here = first_bytes(p.channels - c);
+        const __mmask64 here = first_bytes(p.channels - c);
+        const uint8_t* row = image + (rows.begin * p.width + columns.begin) * p.channels + c;
         __m512i most = _mm512_setzero_si512();
-        for (long i = 0; i < p.kernel_height; i++) {
-            long row = y * p.stride_height - p.pad_height + i * p.dilation_height;
-            if (row < 0 || row >= p.height) continue;
-            for (long j = 0; j < p.kernel_width; j++) {
-                long column = x * p.stride_width - p.pad_width + j * p.dilation_width;
-                if (column < 0 || column >= p.width) continue;
-                const uint8_t* from = p.image + ((b * p.height + row) * p.width + column) * p.channels + c;
-                most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(here, from));
-            }
-        }
+        for (long i = 0; i < rows.count; i++, row += down)
+            for (long j = 0; j < columns.count; j++)
+                most = _mm512_max_epu8(most, _mm512_maskz_loadu_epi8(here, row + j * right));
         _mm512_mask_storeu_epi8(out + c, here, most);
     }
 }
 
 inline void pool(const Pooling& p, int threads) {
 #pragma omp parallel for schedule(static) num_threads(threads) if (threads > 1)
-    for (long row = 0; row < p.batch * p.out_height; row++)
-        for (long x = 0; x < p.out_width; x++)
-            pool_pixel(p, row / p.out_height, row % p.out_height, x, p.out + (row * p.out_width + x) * p.channels);
+    for (long row = 0; row < p.batch * p.out_height; row++) {
+        const uint8_t* image = p.image + row / p.out_height * p.height * p.width * p.channels;
+        const long y = row % p.out_height * p.stride_height - p.pad_height;
+        const Part rows = part_of(y, p.kernel_height, p.dilation_height, p.height);
+        for (long x = 0; x < p.out_width; x++) {
+            const Part columns = part_of(x * p.stride_width - p.pad_width, p.kernel_width, p.dilation_width, p.width);
+            pool_pixel(p, image, rows, columns, p.out + (row * p.out_width + x) * p.channels);
+        }
+    }
 }
 
 }  // namespace fxc

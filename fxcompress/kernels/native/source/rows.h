@@ -35,12 +35,13 @@ inline void add(float* row, const float* other, long count) {
     for (; i < count; i++) row[i] += other[i];
 }
 
+inline Floats floats_of(__m128i bytes) { return (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes)); }
+
 // The same for bytes in steps of `scale` above `zero`.
 inline void add_bytes(float* row, const uint8_t* other, long count, float scale, int32_t zero) {
     const float offset = -scale * (float)zero;
     for (long i = 0; i < count; i += WIDTH) {
-        __m128i bytes = _mm_maskz_loadu_epi8(first(count - i), other + i);
-        Floats steps = (Floats)_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(bytes));
+        Floats steps = floats_of(_mm_maskz_loadu_epi8(first(count - i), other + i));
         store_first(row + i, load_first(row + i, count - i) + steps * scale + offset, count - i);
     }
 }
@@ -70,15 +71,17 @@ inline void normalize(float* row, long count, int norm, const float* weight, con
     }
 }
 
+// Numbers in steps, where `inverse` is one over their size, above a zero point.
+inline __m128i rounded(Floats x, float inverse, int32_t zero) {
+    __m512i steps = _mm512_add_epi32(_mm512_cvtps_epi32((__m512)(x * inverse)), _mm512_set1_epi32(zero));
+    return _mm512_cvtusepi32_epi8(_mm512_max_epi32(steps, _mm512_setzero_si512()));
+}
+
 // Round a row to bytes, in steps above a zero point.
 inline void round_row(const float* row, long count, uint8_t* bytes, float scale, int32_t zero) {
-    float inverse = 1.0f / scale;
-    for (long i = 0; i < count; i += WIDTH) {
-        __m512 x = (__m512)(load_first(row + i, count - i) * inverse);
-        __m512i steps = _mm512_add_epi32(_mm512_cvtps_epi32(x), _mm512_set1_epi32(zero));
-        steps = _mm512_max_epi32(steps, _mm512_setzero_si512());
-        _mm_mask_storeu_epi8(bytes + i, first(count - i), _mm512_cvtusepi32_epi8(steps));
-    }
+    const float inverse = 1.0f / scale;
+    for (long i = 0; i < count; i += WIDTH)
+        _mm_mask_storeu_epi8(bytes + i, first(count - i), rounded(load_first(row + i, count - i), inverse, zero));
 }
 
 // The same in steps of its own, that cover its range with 0 in it.

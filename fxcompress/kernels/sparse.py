@@ -1,0 +1,91 @@
+"""Linears of floats whose weights are mostly zero.
+
+| form      | what is kept                                                        | calculated by               |
+|-----------|---------------------------------------------------------------------|-----------------------------|
+| `panels`  | for 16 or 32 outputs side by side the features that any of them reads | C++ of ours (`native`)      |
+| `rows`    | for each output the features that it reads                          | C++ of ours (`native`)      |
+| `columns` | the features that any output reads                                  | a dense product of torch    |
+| `csr`     | for each output the features that it reads                          | `torch.sparse.mm`, with MKL |
+| `dense`   | all                                                                 | a dense product of torch    |
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from torch.nn import functional
+
+from fxcompress.kernels.backends import available
+from fxcompress.kernels.library import define
+from fxcompress.kernels.native import sparse as native
+from fxcompress.kernels.packing import packed
+from fxcompress.kernels.products import rows_of
+
+FORMS = ("panels", "rows", "columns", "csr", "dense")
+
+
+def forms_here() -> tuple[str, ...]:
+    """Return the forms that can be calculated here."""
+    there = {"native": available("native"), "csr": torch.backends.mkl.is_available()}
+    return tuple(form for form in FORMS if there.get("native" if form in ("panels", "rows") else form, True))
+
+
+def linear_sparse(
+    input: torch.Tensor,  # noqa: A002
+    weight: torch.Tensor,
+    bias: torch.Tensor | None,
+    form: str,
+) -> torch.Tensor:
+    """Return the linear of an input with a weight that is mostly zero.
+
+    Args:
+        input: float32 [..., features].
+        weight: float32 [outputs, features], with its zeros; what is not zero is packed at the first call.
+        bias: float32 [outputs] or None.
+        form: one of `FORMS`; where it is not there, the next that is.
+
+    Returns:
+        float32 [..., outputs].
+    """
+    rows = rows_of(input)
+    made = _linear(rows, weight, bias, form) if rows.numel() else functional.linear(rows, weight, bias)
+    return made.view(*input.shape[:-1], weight.shape[0])
+
+
+def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, form: str) -> torch.Tensor:
+    here = forms_here()
+    chosen = next(one for one in FORMS[FORMS.index(form) :] if one in here)
+    if chosen == "panels":
+        return native.linear(rows, packed("panels", (weight, bias), lambda: native.panels_of(weight.detach(), bias)))
+    if chosen == "rows":
+        return native.linear(rows, packed("rows", (weight, bias), lambda: native.rows_of(weight.detach(), bias)))
+    if chosen == "columns":
+        columns, read = packed("columns", (weight,), lambda: read_columns(weight.detach()))
+        return functional.linear(rows.index_select(1, columns), read, bias)
+    if chosen == "csr":
+        stored = packed("csr", (weight,), lambda: compressed_rows(weight.detach()))
+        made: torch.Tensor = torch.sparse.mm(stored, rows.t().contiguous()).t()
+        return (made if bias is None else made + bias).contiguous()
+    return functional.linear(rows, weight, bias)
+
+
+def read_columns(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the columns of [outputs, features] that are not all zero, int64, and the weight of these."""
+    columns = weight.count_nonzero(0).nonzero().flatten()
+    return columns, weight.index_select(1, columns)
+
+
+def compressed_rows(weight: torch.Tensor) -> torch.Tensor:
+    """Return a matrix as torch's sparse CSR."""
+    with warnings.catch_warnings():
+        # It is said once in a process that CSR is in beta state; users of a lowered module cannot change that.
+        warnings.simplefilter("ignore")
+        return weight.to_sparse_csr()
+
+
+def _fake(input: torch.Tensor, weight: torch.Tensor, *rest: object) -> torch.Tensor:  # noqa: A002
+    return input.new_empty((*input.shape[:-1], weight.shape[0]))
+
+
+define("linear_sparse(Tensor input, Tensor weight, Tensor? bias, str form) -> Tensor", linear_sparse, _fake)

@@ -1,4 +1,4 @@
-"""`fxcompress inspect`: the graph of a model, what its parts cost, and which of its axes can lose slots."""
+"""`fxcompress inspect`: the graph of a model, what its parts cost, which of its axes can lose slots, a file's bytes."""
 
 from __future__ import annotations
 
@@ -17,16 +17,26 @@ if TYPE_CHECKING:
 
 @click.command()
 @click.argument("model")
+@click.option("--graph", is_flag=True, help="The graph, which is shown anyway where MODEL is no artifact.")
 @click.option("--cost", is_flag=True, help="Parameters, bytes and multiplications of each module instead of the graph.")
 @click.option("--axes", is_flag=True, help="Which axes can lose slots, exactly or not, and what pins the others.")
 @click.option("--why", metavar="PATH[:DIM]", help="Why the slots of a tensor are pinned, or what goes with them.")
 @plugin_option
 @json_option
-def inspect(model: str, cost: bool, axes: bool, why: str | None, names: tuple[str, ...], as_json: bool) -> None:
-    """Show the graph of MODEL, an artifact or a factory, or what its parts cost, or which axes can be pruned."""
-    given = [f"--{name}" for name, value in (("cost", cost), ("axes", axes), ("why", why)) if value]
+def inspect(
+    model: str, graph: bool, cost: bool, axes: bool, why: str | None, names: tuple[str, ...], as_json: bool
+) -> None:
+    """Show what an artifact spends its bytes on, or the graph of a factory's model; what its parts cost, its axes."""
+    views = {"graph": graph, "cost": cost, "axes": axes, "why": why}
+    given = [f"--{name}" for name, value in views.items() if value]
     if len(given) > 1:
         raise UsageError(f"{' and '.join(given)} show different things", hint="give one of them")
+    if not given and model.endswith(".fxc"):
+        from fxcompress.targets import list_artifact
+
+        listing = list_artifact(model)
+        click.echo(json.dumps(listing.to_dict(), indent=2) if as_json else str(listing))
+        return
     from fxcompress.models import captured_model, find_model
 
     captured = captured_model(find_model(model))

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxcompress.coding import adaptive, gaps, huffman, planes, rans
+from fxcompress.coding.frequencies import entropy_bits
 from fxcompress.coding.palette import Symbols, symbols_of
 from fxcompress.errors import ArtifactError, UsageError
 from fxcompress.text import suggestion
@@ -112,6 +113,17 @@ def decode_block(coder: str, data: Coded, out: Values, shape: tuple[int, ...]) -
         ArtifactError: bytes that the coder does not give; memory stays below a small multiple of that of `out`.
     """
     CODERS[coder].decode(data, out, shape)
+
+
+def entropy_bytes(values: Values) -> float:
+    """Return the order-0 entropy of all elements in bytes.
+
+    Elements wider than a byte take the list of the values with it, or the entropy of their byte planes if that is less.
+    """
+    found = symbols_of(values)
+    listed = values.itemsize * found.palette.size if found is not None and values.itemsize > 1 else 0
+    whole = math.inf if found is None else entropy_bits(found.counts) / 8 + listed
+    return whole if values.itemsize == 1 else min(whole, planes.entropy_of_planes(values) / 8)
 
 
 def _promising(block: Block) -> list[str]:

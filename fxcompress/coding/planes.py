@@ -31,6 +31,11 @@ def _planes(values: NDArray[np.unsignedinteger]) -> list[NDArray[np.uint8]]:
     return [np.ascontiguousarray(little[:, byte]) for byte in range(values.itemsize)]
 
 
+def entropy_of_planes(values: NDArray[np.unsignedinteger]) -> float:
+    """Return the order-0 entropy of all byte planes, in bits."""
+    return sum(entropy_bits(np.bincount(plane)) for plane in _planes(values))
+
+
 def _encode_plane(plane: NDArray[np.uint8]) -> bytes:
     found = symbols_of(plane)
     assert found is not None

@@ -7,10 +7,20 @@ from fxcompress.hookspecs import hookimpl
 from fxcompress.targets.artifact import Artifact, artifact_bytes, load_artifact, save_artifact
 from fxcompress.targets.choosing import coded_by, target_for
 from fxcompress.targets.fxc import Fxc
+from fxcompress.targets.listing import Listing, list_artifact
 from fxcompress.targets.onnx import Onnx
 from fxcompress.targets.pt2 import Pt2
 
-__all__ = ["Artifact", "artifact_bytes", "coded_by", "load_artifact", "save_artifact", "target_for"]
+__all__ = [
+    "Artifact",
+    "Listing",
+    "artifact_bytes",
+    "coded_by",
+    "list_artifact",
+    "load_artifact",
+    "save_artifact",
+    "target_for",
+]
 
 
 @hookimpl

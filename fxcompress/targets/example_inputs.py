@@ -15,6 +15,11 @@ from fxcompress.targets.json_text import record
 _INPUT = ".input."
 
 
+def is_input(name: str) -> bool:
+    """Whether a tensor of that name is one of the example inputs."""
+    return name.startswith(_INPUT)
+
+
 def encode_inputs(stored: dict[str, torch.Tensor], inputs: Inputs | None) -> tuple[dict[str, torch.Tensor], Any]:
     """Return the tensors to store with those of the inputs, and the inputs as JSON."""
     if inputs is None:

@@ -5,7 +5,6 @@
     walk       u8: 1 where the matrix is transposed
     columns    varint, sizes of the matrix before it is transposed: rows are the rest of the elements
     pitch      varint
-    chunk      varint
     stream     see `binary.py`: the bits of `zeros.py`, then those of `values.py`
 
 The value of a symbol below that of the zero is the symbol plus one, of a symbol above it the symbol.
@@ -29,7 +28,7 @@ from fxcompress.coding.palette import Symbols, read_palette, write_palette
 from fxcompress.errors import ArtifactError
 
 MAX_SYMBOLS = 257
-MAX_CHUNKS = 1 << 16
+_FEW_CHUNKS, _LEAST_CHUNK = 512, 8
 MOST_ELEMENTS = 1 << 20
 _SAMPLE = 1 << 17
 
@@ -48,7 +47,7 @@ def encode(found: Symbols, shape: tuple[int, ...]) -> bytes | None:
         return None
     bits = Encoder()
     _code(bits, walk, matrix.T if transposed else matrix, bits_for(found.palette.size - 1))
-    sizes = varint(matrix.shape[1]) + varint(walk.pitch) + varint(walk.chunk)
+    sizes = varint(matrix.shape[1]) + varint(walk.pitch)
     return head + varint(zero) + bytes([transposed]) + sizes + bits.finish()
 
 
@@ -80,8 +79,9 @@ def _values_of(found: Symbols, zero: int) -> Whole:
 
 
 def _sensible(walk: Walk) -> bool:
-    """Whether there are not far more chunks than elements that they could be of."""
-    return walk.steps * -(-walk.lanes // walk.chunk) <= MAX_CHUNKS
+    """Whether the chunks are few, or have some elements each: coding one takes as long as coding some dozens."""
+    chunks = walk.steps * -(-walk.lanes // walk.chunk)
+    return chunks <= _FEW_CHUNKS or chunks * _LEAST_CHUNK <= walk.steps * walk.lanes
 
 
 def _walk(steps: int, lanes: int, pitch: int) -> Walk:
@@ -162,7 +162,7 @@ def _read_walk(reader: Reader, symbols: int, count: int) -> tuple[int, bool, Wal
     if columns == 0 or count % columns or symbols > MAX_SYMBOLS:
         raise ArtifactError("a coded matrix has another number of elements than its tensor")
     steps, lanes = (columns, count // columns) if transposed else (count // columns, columns)
-    walk = Walk(steps, lanes, reader.varint(steps), reader.varint(lanes))
-    if walk.chunk == 0 or not _sensible(walk):
+    walk = _walk(steps, lanes, reader.varint(steps))
+    if not _sensible(walk):
         raise ArtifactError("a coded matrix has more chunks than are allowed")
     return zero, transposed, walk

@@ -46,10 +46,11 @@ def main() -> None:
     learned, judged = _images(options)
     options.keep.mkdir(parents=True, exist_ok=True)
     records: list[dict[str, Any]] = []
+    began = time.perf_counter()
     for seed in range(options.seeds):
         for record in of_seed(recipe, options, seed, learned, judged):
             records.append(record)
-            print(record, file=sys.stderr, flush=True)
+            print(f"{time.perf_counter() - began:.0f} s", record, file=sys.stderr, flush=True)
             write_text(options.json, json.dumps(summary(options, records), indent=1) + "\n")
     print(table(records))
 
@@ -58,7 +59,6 @@ def of_seed(
     recipe: Recipe, options: argparse.Namespace, seed: int, learned: Images, judged: Images
 ) -> Iterator[dict[str, Any]]:
     """Yield a record of the dense network, then one of each file."""
-    began = time.perf_counter()
     torch.manual_seed(seed)
     # With channels last, convolutions of few channels and their pooling take half of the time.
     network = recipe.build().eval().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -101,7 +101,6 @@ def of_seed(
                 "masked_error": error(smaller.module, judged),
                 "nonzero": nonzero(smaller.module),
                 "settings": f"{steps},{shared}",
-                "seconds": round(time.perf_counter() - began, 1),
             }
 
 

@@ -128,7 +128,7 @@ def compress(
         reproduce: a folder that gets the graph just before a failing pass, and that pass alone.
         snapshots: a folder that gets the graph after every pass as text.
         plugins: where passes and instruments are looked up; by default everything that is installed.
-        progress: is given a line of text when a step starts.
+        progress: is given a line of text when a step starts, and from passes that take long.
 
     Raises:
         UsageError: pipeline, inputs or plugins are wrong; nothing was run.
@@ -142,7 +142,7 @@ def compress(
     resources = Resources(
         captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules, plugins.importances
     )
-    resources = replace(resources, before=captured.module)
+    resources = replace(resources, before=captured.module, say=progress)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
         Reproducer(Path(reproduce), save_artifact) if reproduce is not None else None,

@@ -41,10 +41,13 @@ EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
     "bake": set(),
     "clip{deviations=1.5}": EVERYWHERE,
+    "cluster{bits=2}": EVERYWHERE,
     "convert": set(),
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},
     "fake-quantize{scheme=w4a16}": EVERYWHERE,
+    # What gives its own targets exactly has nothing to learn; batch norms give others in training.
+    "finetune": {"convolutional", "perceptron", "separable"},
     "fold-bn": {"convolutional", "perceptron", "separable"},
     "fold-constants": {"convolutional"},
     "drop-blocks{importance=norm}": {"convolutional", "attention"},

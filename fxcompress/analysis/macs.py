@@ -215,6 +215,7 @@ _OWN_RULES: dict[str, Rule] = {
     "conv_static": convolution,
     "attention": attention,
     **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "held_transposed", "held_product"], nothing),
+    **dict.fromkeys(["shared_weights", "held_shared_weights"], nothing),
     **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
 }
 

@@ -46,6 +46,7 @@ class Resources:
     axis_rules: Mapping[Any, Rule] = field(default_factory=dict)
     importances: Mapping[str, Any] = field(default_factory=dict)
     before: GraphModule | None = None
+    say: Callable[[str], None] | None = None
 
 
 @dataclass
@@ -105,6 +106,11 @@ class PassContext:
             if name not in self.declared:
                 raise UsageError(f"statistic {name!r} is not declared", hint=suggestion(name, self.declared))
             self.statistics[name] = self.statistics.get(name, 0) + number
+
+    def say(self, line: str) -> None:
+        """Tell whoever watches the run how far a long pass has come; nothing of it is kept."""
+        if self.resources.say is not None:
+            self.resources.say(line)
 
     def note(self, text: str) -> None:
         """Add a sentence to the report: what was left alone, and why."""

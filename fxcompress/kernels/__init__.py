@@ -16,6 +16,7 @@ from fxcompress.kernels import (
     masked,
     pooling,
     ranges,
+    shared_weights,
     sparse,
     tokens,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "masked",
     "pooling",
     "ranges",
+    "shared_weights",
     "sparse",
     "tokens",
 ]

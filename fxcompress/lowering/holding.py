@@ -31,6 +31,7 @@ def hold_floats(module: GraphModule) -> list[Node]:
         decomposed.dequantize_per_channel.default,
         decomposed.dequantize_per_channel_group.default,
         decomposed.dequantize_per_tensor.default,
+        ops.shared_weights.default,
         aten.mul.Tensor,
     ):
         target = _small_floats(module, node) if is_call(node, aten.mul.Tensor) else _held(module, node)
@@ -46,6 +47,8 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
     kept = all(tensor_of(module, as_stored(one)) is not None for one in operands)
     if not kept or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
         return None
+    if is_call(node, ops.shared_weights):
+        return ops.held_shared_weights.default, node.args
     integers = node.args[0]
     names = node.target._schema.name  # type: ignore[union-attr]
     if names.endswith("_group"):

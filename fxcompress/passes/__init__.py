@@ -8,11 +8,13 @@ from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.bake import Bake
 from fxcompress.passes.clip import Clip
+from fxcompress.passes.cluster import Cluster
 from fxcompress.passes.convert import Convert
 from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.equalize import Equalize
 from fxcompress.passes.fake_quantize import FakeQuantize
+from fxcompress.passes.finetune import Finetune
 from fxcompress.passes.fold_bn import FoldBatchNorm
 from fxcompress.passes.fold_constants import FoldConstants
 from fxcompress.passes.lower import Lower
@@ -31,11 +33,13 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
     for cls in (
         Bake,
         Clip,
+        Cluster,
         Convert,
         DropBlocks,
         EliminateDeadNodes,
         Equalize,
         FakeQuantize,
+        Finetune,
         FoldBatchNorm,
         FoldConstants,
         Lower,
@@ -59,3 +63,9 @@ def register_importances(register: RegisterImportance) -> None:
 @hookimpl
 def register_pipelines(register: Callable[[str, str], None]) -> None:
     register("tidy", "fold-constants,fold-bn,eliminate-dead-nodes")
+    # Han, Mao, Dally, 2016: pruned step by step, trained, shared values, trained; `save(path, coding="auto")` codes.
+    register(
+        "deep-compression",
+        "mask{sparsity=0.5 scope=global},finetune,mask{sparsity=0.8 scope=global},finetune,"
+        "mask{sparsity=0.9 scope=global},finetune{epochs=3},cluster{bits=4},finetune{optimizer=adam}",
+    )

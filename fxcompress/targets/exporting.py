@@ -10,6 +10,7 @@ from torch.fx import GraphModule
 from fxcompress.capturing import CaptureWarning, Inputs
 from fxcompress.capturing.batch import takes_any_size
 from fxcompress.capturing.export import export_model
+from fxcompress.clustering import without_sharing
 from fxcompress.errors import CaptureError, ExportError
 from fxcompress.graph.module import CapturedModule, copy_graph
 from fxcompress.sparsity import without_masks
@@ -27,7 +28,7 @@ def exported_program(module: CapturedModule, inputs: Inputs) -> ExportedProgram:
         InputError: the inputs do not fit.
         ExportError: `torch.export` does not take the graph.
     """
-    module = without_masks(module)
+    module = without_sharing(without_masks(module))
     args, kwargs = module.call_form().fit(inputs.args, inputs.kwargs)
     # Without the check of inputs that a `CapturedModule` makes in Python at every call.
     plain = GraphModule(module, copy_graph(module.graph))

@@ -194,17 +194,22 @@ def _missing(nodes: Iterable[Node]) -> dict[str, str]:
         if any(node.op == "placeholder" for node in behind):
             continue
         if any(dequantizes(node) for node in behind):
-            left[f"%{use.layer.name}"] = "the weight is quantized already"
+            shared = any(is_call(node, torch.ops.fxcompress.shared_weights) for node in behind)
+            left[f"%{use.layer.name}"] = f"the weight {'shares values' if shared else 'is quantized'} already"
         else:
             left[f"%{use.layer.name}"] = "the weight is computed in the graph (fold-constants may store it)"
     return left
+
+
+# What makes floats of stored integers, or rounds as if it did.
+_STORED_SMALL = ("dequantize", "fake_quantize", "shared_weights")
 
 
 def dequantizes(node: Node) -> bool:
     """Whether `node` makes floats of stored integers, wider floats of stored ones, or rounds as if it did."""
     if not isinstance(node.target, torch._ops.OpOverload):
         return False
-    return node.target._schema.name.split("::")[1].startswith(("dequantize", "fake_quantize")) or widens(node)
+    return node.target._schema.name.split("::")[1].startswith(_STORED_SMALL) or widens(node)
 
 
 def widens(node: Node) -> bool:

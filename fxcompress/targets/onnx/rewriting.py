@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 from torch.fx import Node
 
+from fxcompress.clustering import without_sharing
 from fxcompress.errors import ExportError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.tensors import drop_unused
@@ -42,7 +43,7 @@ def rewritten(module: CapturedModule, dynamic: str) -> Rewritten:
     Raises:
         ExportError: the graph was lowered.
     """
-    module = without_masks(module)
+    module = without_sharing(without_masks(module))
     _refuse_lowered(module)
     made = Rewritten(copy.deepcopy(module))
     look_up_integers(made.module)

@@ -50,3 +50,11 @@ def fake_quantized_weight(op: Op) -> None:
     if op.argument("group"):
         rest = [one for place, one in enumerate(given.axes) if place != axis]
         op.pin(rest, "shares scales among groups of weights")
+
+
+@rule("fxcompress::shared_weights", zeros=LOSE)
+def shared_weights(op: Op) -> None:
+    """Places say nothing of what a channel is worth, so that none can be ranked."""
+    op.broadcast(op.given("indices"))
+    for value in op.tensors():
+        op.pin(value.axes, "looks up shared values: prune before cluster")

@@ -1,0 +1,1 @@
+"""Small files of well-known networks: their data, the networks, the pipelines, and the plot."""

@@ -83,8 +83,8 @@ def images() -> tuple[Subject, fxc.TrainingData]:
     from pruning.mnist import mnist_images
 
     seen, _ = mnist_images()
-    order = torch.randperm(len(seen.labels), generator=torch.Generator().manual_seed(0)).split(256)
-    batches = [((seen.pixels[some],), seen.labels[some]) for some in order]
+    order = torch.randperm(len(seen.digits), generator=torch.Generator().manual_seed(0)).split(256)
+    batches = [((seen.pixels[some],), seen.digits[some]) for some in order]
     return digits(512), fxc.TrainingData(batches, torch.nn.functional.cross_entropy)
 
 

@@ -35,8 +35,10 @@ if TYPE_CHECKING:
     from fxcompress.pipeline import Pipeline as Pipeline
     from fxcompress.plugins import Plugins as Plugins
     from fxcompress.pruning.removing.apply import apply_plan as apply_plan
-    from fxcompress.targets import load_artifact as load  # noqa: F401
+    from fxcompress.targets import load_artifact
     from fxcompress.writing_back import write_back as write_back
+
+    load = load_artifact
 
 __version__ = version("fxcompress")
 

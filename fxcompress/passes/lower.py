@@ -55,8 +55,8 @@ class Lower(Pass):
     A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are, and a table of
     few rows is kept in floats.
 
-    Quantized linears whose weights are zero in blocks, of 16 or 32 outputs by 4 features at least, lose these blocks when
-    `native` packs them. Linears in floats whose stored weights are mostly zero become sparse products where that is
+    Quantized linears whose weights are zero in blocks, of 16 or 32 outputs by 4 features at least, lose these when they
+    are packed for `native`. Linears in floats whose stored weights are mostly zero become sparse products where that is
     faster for their zeros: `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads,
     `csr` is torch's.
 

@@ -110,10 +110,10 @@ class Prune(Pass):
         if self.steps > 1:
             raise PassFailed("masked=true removes all that is masked at once", hint="leave steps out")
         before = copy.deepcopy(module)
-        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
         constants = 0
         while found := move_constants(module, context.inputs):
             constants += found
+        shapes = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
         made = total = prune_once(module, context, settings)
         while made.slots:
             propagate(module)

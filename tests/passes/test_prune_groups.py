@@ -283,3 +283,15 @@ def test_heads_lose_the_same_channels_each():
 def test_the_plan_is_json():
     plan = prune(make(ResNeXt), f"prune{{ratio=0.5 {LAST}}}").plan
     assert json.loads(json.dumps(plan))["blocks.0.grouped.weight"]["1"][0] == plan["blocks.0.grouped.weight"][1][0]
+
+
+def test_a_note_says_where_all_groups_lose_the_same():
+    def notes_with(activation):
+        net = nn.Sequential(
+            nn.Conv2d(8, 16, 3, groups=4), activation, nn.Conv2d(16, 16, 1, groups=4), nn.ReLU(), nn.Conv2d(16, 8, 1)
+        ).eval()
+        return fxc.compress(net, (torch.randn(2, 8, 6, 6),), "prune{ratio=0.5 factor=-1 round_to=1}").stages[0].notes
+
+    assert not notes_with(nn.ReLU())
+    (note,) = notes_with(nn.Sigmoid())
+    assert "lose the same slots" in note

@@ -30,7 +30,7 @@ from fxcompress.errors import ArtifactError
 MAX_SYMBOLS = 257
 _FEW_CHUNKS, _LEAST_CHUNK = 512, 8
 MOST_ELEMENTS = 1 << 20
-_SAMPLE = 1 << 17
+_SAMPLE, _WALK_SAMPLE = 1 << 15, 1 << 17
 
 
 def encode(found: Symbols, shape: tuple[int, ...]) -> bytes | None:
@@ -55,7 +55,8 @@ def share_of_entropy(found: Symbols, shape: tuple[int, ...]) -> float:
     """Return what `encode` takes of the order-0 entropy, estimated on a part; infinite where it gives nothing."""
     if not 1 < found.palette.size <= MAX_SYMBOLS or found.indices.size > MOST_ELEMENTS:
         return math.inf
-    matrix = _sample(_values_of(found, int(found.counts.argmax())).reshape(-1, max(1, math.prod(shape[1:]))))
+    values = _values_of(found, int(found.counts.argmax()))
+    matrix = _sample(values.reshape(-1, max(1, math.prod(shape[1:]))), _SAMPLE)
     transposed, walk = _best_walk(matrix)
     entropy = entropy_bits(np.bincount(matrix.reshape(-1)))
     if not _sensible(walk) or not entropy:
@@ -91,14 +92,14 @@ def _walk(steps: int, lanes: int, pitch: int) -> Walk:
 
 def _best_walk(matrix: Whole) -> tuple[bool, Walk]:
     """Return the order in which the zeros cost least, and whether the matrix is transposed for it."""
-    sample = _sample(matrix)
+    sample = _sample(matrix, _WALK_SAMPLE)
     transposed, walk = min(_walks(sample), key=lambda one: _cost(sample.T if one[0] else sample, one[1]))
     rows, columns = matrix.shape
     return transposed, _walk(columns, rows, walk.pitch) if transposed else _walk(rows, columns, 0)
 
 
-def _sample(matrix: Whole) -> Whole:
-    return matrix[: max(1, _SAMPLE // matrix.shape[1])]
+def _sample(matrix: Whole, size: int) -> Whole:
+    return matrix[: max(1, size // matrix.shape[1])]
 
 
 def _walks(matrix: Whole) -> Iterator[tuple[bool, Walk]]:

@@ -10,6 +10,7 @@ import torch
 from torch.fx import GraphModule
 
 from fxcompress.analysis.axes.analyse import Axes, analyse
+from fxcompress.analysis.axes.apart import outers
 from fxcompress.analysis.axes.axis import Pin
 from fxcompress.analysis.axes.groups import Group, Left, groups_of
 from fxcompress.analysis.axes.zeros import inexact
@@ -74,6 +75,7 @@ def prune_once(module: GraphModule, context: PassContext, settings: Settings) ->
         ranked = _rank(module, axes, context, settings, some, targeting, blame)
         counts = _counts(module, axes, context, settings, ranked)
     masks = keep_best(ranked, counts)
+    alike = _alike(axes, [one for one in ranked if one.group.name in masks])
     before = {name: tuple(tensor.shape) for name, tensor in named_tensors(module)}
     count = _parameters(module)
     made.plan = remove(module, axes, kept_of(ranked, masks))
@@ -83,7 +85,7 @@ def prune_once(module: GraphModule, context: PassContext, settings: Settings) ->
         if one.group.name in masks:
             made.rows.append(_row(one.group, int(masks[one.group.name][0].sum())))
     made.slots = sum(row["size"] - row["kept"] for row in made.rows)
-    made.notes = _notes(made, found, settings)
+    made.notes = [*_notes(made, found, settings), *alike]
     return made
 
 
@@ -182,6 +184,14 @@ def _blamed(group: Group, blame: Mapping[int, Pin]) -> Pin | None:
 
 def _row(group: Group, kept: int) -> dict[str, Any]:
     return {"name": group.name, "size": group.size, "kept": kept, "carriers": [str(one) for one in group.carriers]}
+
+
+def _alike(axes: Axes, losing: Sequence[Ranked]) -> list[str]:
+    """Return a note on groups that stand in several places, all of which lose the same slots; none where there are."""
+    before = outers(axes) if any(not one.outer for one in losing) else {}
+    names = [one.group.name for one in losing if not one.outer and id(one.group.leaf) in before]
+    why = "all their places (groups of a convolution, heads) lose the same slots, for others zeros would not say enough"
+    return [f"{listing(names)}: {why}"] if names else []
 
 
 def _notes(made: Selection, groups: Sequence[Group], settings: Settings) -> list[str]:

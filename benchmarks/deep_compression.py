@@ -116,15 +116,18 @@ def nonzero(module: torch.nn.Module) -> int:
 
 def summary(options: argparse.Namespace, records: list[dict[str, Any]]) -> dict[str, Any]:
     dense = [one["error"] for one in records if one["file"] is None]
+    bytes_before = next(one["bytes"] for one in records if one["file"] is None)
     return {
         "model": options.model,
         "dense_error": statistics.mean(dense),
         "dense_errors": dense,
+        "dense_bytes": bytes_before,
+        "dense_settings": RECIPES[options.model].dense,
         "mean": MEAN,
         "std": DEVIATION,
         "images": "5,000 held out of the training images" if options.validate else "10,000 test images",
         "environment": environment(Inputs(torch.zeros(RECIPES[options.model].batch, 1, 28, 28))),
-        "records": records,
+        "records": [one for one in records if one["file"] is not None],
     }
 
 

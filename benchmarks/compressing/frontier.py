@@ -45,10 +45,9 @@ def drawing(results: Sequence[dict[str, Any]]) -> str:
 
 def panel(number: int, result: dict[str, Any]) -> Iterator[str]:
     """Yield the drawing of one network."""
-    files = [one for one in result["records"] if one["file"]]
+    files = result["records"]
     published = PUBLISHED[result["model"]]
-    errors = [one["error"] for one in result["records"]]
-    at = Panel(number, [*errors, published[1]])
+    at = Panel(number, [*(one["error"] for one in files), *result["dense_errors"], published[1]])
     yield from axes(at, result["model"])
     level = at.y(result["dense_error"])
     yield f'<path d="M{at.left} {level:.1f}h{WIDTH}" stroke="#444" stroke-dasharray="5 3"/>'

@@ -29,6 +29,7 @@ from entropy.peers import Contender, Symbols, contenders
 from tabulate import tabulate
 
 from fxcompress.coding import entropy_bytes
+from fxcompress.coding.adaptive.coder import MOST_ELEMENTS
 from fxcompress.reporting import processor
 
 PEERS = ("zstandard", "constriction", "simple-ans", "nncodec")
@@ -36,7 +37,7 @@ PEERS = ("zstandard", "constriction", "simple-ans", "nncodec")
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--side", type=int, default=2000, help="symbols are a square of so many")
+    parser.add_argument("--side", type=int, default=1400, help="symbols are a square of so many")
     parser.add_argument("--times", type=int, default=3, help="runs, of which the best counts")
     parser.add_argument("--model", type=Path, action="append", default=[], help="an artifact whose tensors to code")
     parser.add_argument("--state", type=int, default=500, help="megabytes to save and load; 0 for none")
@@ -74,6 +75,8 @@ def of_models(paths: list[Path]) -> Iterator[tuple[str, Symbols]]:
 def coded(name: str, symbols: Symbols, times: int) -> Iterator[dict[str, Any]]:
     entropy = entropy_bytes(symbols.reshape(-1))
     for label, contender in contenders().items():
+        if label == "fxcompress adaptive" and symbols.size > MOST_ELEMENTS:
+            continue
         size, encode, decode = timed(contender, symbols, times)
         yield {
             "symbols": name,

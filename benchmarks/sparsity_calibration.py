@@ -96,11 +96,14 @@ def above(one: Pairs, other: Pairs) -> float:
     """Return in which share of resamples of the pairs the first correlation is above the second."""
     generator = np.random.default_rng(0)
     drawn = (generator.integers(0, len(one[0]), len(one[0])) for _ in range(RESAMPLES))
-    wins = [
-        np.corrcoef(*(row[places] for row in one))[0, 1] > np.corrcoef(*(row[places] for row in other))[0, 1]
-        for places in drawn
-    ]
+    wins = [correlation(one, places) > correlation(other, places) for places in drawn]
     return round(float(np.mean(wins)), 3)
+
+
+def correlation(pairs: Pairs, places: np.ndarray) -> float:
+    """Return Pearson's correlation of the pairs at `places`."""
+    first, second = (row[places] for row in pairs)
+    return float(np.corrcoef(first, second)[0, 1])
 
 
 if __name__ == "__main__":

@@ -39,6 +39,17 @@ def test_file_size_is_that_of_the_saved_file(result, tmp_path):
     assert figure(result[0].report, "file").after == (tmp_path / "m.fxc").stat().st_size
 
 
+def test_a_coded_file_has_a_row_of_its_own(tmp_path):
+    wide = nn.Sequential(nn.Linear(200, 200)).eval()
+    made = fxc.compress(wide, (torch.randn(2, 200),), "mask{sparsity=0.95 baked=true}")
+    made.save(tmp_path / "m.fxc", coding="auto")
+    size = (tmp_path / "m.fxc").stat().st_size
+    row = figure(made.report.written("m.fxc", size), "written")
+    assert (row.before, row.after, row.note) == (figure(made.report, "file").before, size, "m.fxc")
+    made.save(tmp_path / "plain.fxc")
+    assert made.report.written("plain.fxc", (tmp_path / "plain.fxc").stat().st_size) == made.report
+
+
 def test_fidelity_and_score_are_those_of_the_results(result):
     compressed, model, x = result
     with torch.no_grad():

@@ -117,6 +117,8 @@ def finish(
     if output is not None:
         result.save(output, target, progress=progress)
     measured = result.report.named(name)
+    if output is not None:
+        measured = measured.written(output.name, output.stat().st_size)
     if report is not None:
         write_text(report, measured.to_html())
     click.echo(json.dumps(measured.to_dict(), indent=2) if as_json else str(measured))

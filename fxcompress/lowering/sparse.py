@@ -11,7 +11,7 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.sizes import concrete
-from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.nodes import argument, calls, is_call
 from fxcompress.graph.tensors import tensor_of
 from fxcompress.kernels.native.sparse import read_by
 from fxcompress.kernels.native.weights import WIDTH
@@ -20,6 +20,8 @@ from fxcompress.lowering.choosing import LARGEST_ROWS, interleaved
 from fxcompress.lowering.rewriting import put_instead
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
+# What gives the same tensor at every call.
+HELD = (ops.held_channels, ops.held_tensor, ops.held_groups, ops.held_product, ops.held_shared_weights)
 # Above it nothing is worth a measurement.
 DENSEST = 0.75
 # Shares are told apart in steps of this size: weights that are alike are measured once.
@@ -71,7 +73,7 @@ def lower_sparse(module: GraphModule, selected: set[Node], measure: bool) -> tup
 
 def sparse_weight(module: GraphModule, layer: Node) -> torch.Tensor | None:
     """Return the stored weight of a float32 linear on the CPU that has many zeros, None for any other."""
-    weight = tensor_of(module, argument(layer, "weight"))
+    weight = value_of(module, argument(layer, "weight"))
     if weight is None or weight.dtype != torch.float32 or weight.device.type != "cpu" or not weight.numel():
         return None
     given, bias = argument(layer, "input").meta["val"], tensor_of(module, argument(layer, "bias"))
@@ -79,6 +81,16 @@ def sparse_weight(module: GraphModule, layer: Node) -> torch.Tensor | None:
         return None
     plain = weight.detach()
     return plain if int(plain.count_nonzero()) <= DENSEST * plain.numel() else None
+
+
+def value_of(module: GraphModule, node: Any) -> torch.Tensor | None:
+    """Return the stored tensor that `node` reads, or what it keeps as floats of stored ones; None for another node."""
+    if not isinstance(node, Node) or not is_call(node, *HELD):
+        return tensor_of(module, node)
+    operands = [tensor_of(module, one) if isinstance(one, Node) else one for one in node.args]
+    known = all(made is not None for made, one in zip(operands, node.args, strict=True) if isinstance(one, Node))
+    made: torch.Tensor | None = node.target(*operands) if known else None  # type: ignore[operator]
+    return made
 
 
 def likeness(layer: Node, weight: torch.Tensor) -> Likeness:

@@ -90,14 +90,13 @@ class Lower(Pass):
             raise_quantization(module)
             claims, left = self._claims(module, context)
         attention = self._attention(module, context)
-        selected = set(context.select(module, self.targets, self.ignore))
-        sparse, dense = lower_sparse(module, selected, self.measure)
         lowered, unrounded = self._lower(module, context, claims, left)
-        lowered, left = {**sparse, **lowered}, {**dense, **left}
-        context.record(layers=len(sparse), products=len(sparse))
         module.graph.eliminate_dead_code()
         fuse(module)
         held = [layer.name for layer in hold_floats(module)]
+        sparse, dense = lower_sparse(module, set(context.select(module, self.targets, self.ignore)), self.measure)
+        lowered, left = {**lowered, **sparse}, {**left, **dense}
+        context.record(layers=len(sparse), products=len(sparse))
         faster_quantize(module)
         context.record(left=len(left), attentions=len(attention))
         context.details.update(lowered=lowered, left=left, attention=attention, held=held, unrounded=unrounded)

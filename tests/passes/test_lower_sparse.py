@@ -101,3 +101,14 @@ def test_ignored_and_saved(tmp_path):
     result.save(tmp_path / "m.fxc")
     assert torch.equal(fxc.load(tmp_path / "m.fxc").module(x), result.module(x))
     assert not any("not counted" in note for note in result.report.notes)
+
+
+@pytest.mark.parametrize("after", ["cluster{bits=3}", "quantize{scheme=w4a16}"])
+def test_weights_that_are_kept_as_floats(after):
+    net, x = masked(0.05)
+    made = fxc.compress(net, (x,), after).module
+    lowered = fxc.compress(net, (x,), f"{after},lower{{measure=false backends=float}}")
+    with torch.no_grad():
+        torch.testing.assert_close(lowered.module(x), made(x), rtol=1e-4, atol=1e-5)
+    kinds = [made["kind"] for made in lowered.stages[-1].details["lowered"].values()]
+    assert "sparse" in kinds, kinds

@@ -47,7 +47,9 @@ def test_what_zeros_make_useless_goes_and_nothing_else(seed):
     assert found < 1e-9, describe(model)
 
 
-def test_many_of_them_lose_slots():
-    models = [random_model(seed, blocks=2) for seed in range(4)]
-    rows = [difference(model, seed, given) for seed, (model, given) in enumerate(models)]
-    assert sum(slots > 0 for _, slots in rows) >= 2
+@pytest.mark.parametrize("seed", [101, 102, 103, 104, 107, 110])
+def test_these_lose_slots(seed):
+    model, given = random_model(seed, blocks=1 + seed % 3)
+    found, slots = difference(model, seed, given)
+    assert found < 1e-9, describe(model)
+    assert slots > 0

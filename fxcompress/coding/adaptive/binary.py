@@ -1,6 +1,6 @@
-"""Bits of known probabilities, coded by rANS in lanes: as `lanes.py`, with two symbols whose frequencies change.
+"""Bits of known probabilities, coded by rANS: as `lanes.py`, in one lane, with two symbols whose frequencies change.
 
-Bit `i` of the stream belongs to lane `i % lanes`. The bit 1 has the slots below its probability, in 2**-16.
+The bit 1 has the slots below its probability, in 2**-16.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from fxcompress.coding.adaptive.logits import ONE, Whole
 from fxcompress.coding.bytestream import Reader
-from fxcompress.coding.lanes import MAX_LANES_LOG, lanes_log
 from fxcompress.errors import ArtifactError
 
 _START = 1 << 16
@@ -51,26 +50,16 @@ class Encoder:
         return bits
 
     def finish(self) -> bytes:
-        """Return the lanes' logarithm as u8, their states as u32, and words of 16 bits."""
+        """Return the state as u32, then words of 16 bits in the order in which they are read."""
         ones, bits = np.concatenate(self._probabilities), np.concatenate(self._bits)
-        widths = np.where(bits, ones, ONE - ones.astype(np.uint32)).astype(np.uint32)
-        log = max(lanes_log(float(-np.log2(widths / ONE).sum()) / 8, 0), (widths.size >> 15).bit_length() - 1)
-        starts = np.where(bits, 0, ones).astype(np.uint32)
-        states = np.full(1 << log, _START, np.uint32)
-        words = []
-        for step in range(-(-widths.size // states.size) - 1, -1, -1):
-            part = slice(step * states.size, (step + 1) * states.size)
-            words.append(_push(states[: widths[part].size], widths[part], starts[part]))
-        words.reverse()
-        return bytes([log]) + states.astype("<u4").tobytes() + b"".join(words)
-
-
-def _push(states: NDArray[np.uint32], widths: NDArray[np.uint32], starts: NDArray[np.uint32]) -> bytes:
-    full = states >= widths << np.uint32(16)
-    pushed = states[full]
-    states[full] = pushed >> 16
-    states += states // widths * (ONE - widths) + starts
-    return pushed.astype("<u2").tobytes()
+        state, words = _START, []
+        for one, bit in zip(reversed(ones.tolist()), reversed(bits.tolist()), strict=True):
+            width, start = (one, 0) if bit else (ONE - one, one)
+            if state >= width << 16:
+                words.append(state & 0xFFFF)
+                state >>= 16
+            state += state // width * (ONE - width) + start
+        return state.to_bytes(4, "little") + np.array(words[::-1], "<u2").tobytes()
 
 
 class Decoder:
@@ -81,42 +70,31 @@ class Decoder:
     """
 
     def __init__(self, reader: Reader) -> None:
-        count = 1 << reader.byte(MAX_LANES_LOG)
-        self._states = reader.array("<u4", count).astype(np.int64)
+        self._state = int.from_bytes(reader.take(4), "little")
         if reader.left % 2:
             raise ArtifactError("the words of a coded stream are cut")
-        self._words = reader.array("<u2", reader.left // 2).astype(np.int64)
-        self._word = 0
-        self._lane = 0
+        self._words = reader.array("<u2", reader.left // 2).tolist()
+        self._place = 0
 
     def code(self, probabilities: Whole, bits: Whole) -> Whole:
-        found = np.empty(probabilities.size, np.int64)
-        done = 0
-        while done < found.size:
-            part = slice(done, done + min(found.size - done, self._states.size - self._lane))
-            self._pull(probabilities[part], found[part])
-            done = part.stop
-        return found
-
-    def _pull(self, ones: Whole, out: Whole) -> None:
-        states = self._states[self._lane : self._lane + ones.size]
-        slots = states & (ONE - 1)
-        found = slots < ones
-        widths = np.where(found, ones, ONE - ones)
-        states >>= 16
-        states *= widths
-        states += slots
-        states -= np.where(found, 0, ones)
-        hungry = np.flatnonzero(states < _START)
-        word = self._word + hungry.size
-        if word > self._words.size:
-            raise ArtifactError("the words of a coded stream end too soon")
-        states[hungry] = states[hungry] << 16 | self._words[self._word : word]
-        self._word, self._lane = word, (self._lane + ones.size) % self._states.size
-        out[:] = found
+        # One lane: in steps of few bits Python's own numbers are faster than arrays.
+        state, words, place = self._state, self._words, self._place
+        found = []
+        for one in probabilities.tolist():
+            slot = state & 0xFFFF
+            bit = slot < one
+            found.append(bit)
+            state = one * (state >> 16) + slot if bit else (ONE - one) * (state >> 16) + slot - one
+            if state < _START:
+                if place == len(words):
+                    raise ArtifactError("the words of a coded stream end too soon")
+                state = state << 16 | words[place]
+                place += 1
+        self._state, self._place = state, place
+        return np.array(found, np.int64)
 
     def end(self) -> None:
-        if self._word != self._words.size or (self._states != _START).any():
+        if self._place != len(self._words) or self._state != _START:
             raise ArtifactError("a coded stream does not end where it should")
 
 

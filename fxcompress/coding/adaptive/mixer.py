@@ -49,5 +49,5 @@ class Mixer:
         total = int(errors.sum())
         slowness = _SLOWNESS * math.isqrt(256 * bits.size)
         for index, one in enumerate(self._logits):
-            slope = one * total if isinstance(one, int) else int((one * errors).sum())
+            slope = one * total if isinstance(one, int) else int(one @ errors)
             self._weights[index] += slope * 16 // slowness

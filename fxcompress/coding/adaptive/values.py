@@ -43,7 +43,7 @@ class _Values:
     def __init__(self, walk: Walk, depth: int) -> None:
         self._walk, self._depth = walk, depth
         self._counts = [np.zeros((contexts << depth, 2), np.int64) for contexts in _CONTEXTS]
-        self._mixers = [Mixer(len(_CONTEXTS) + 1, 0.3) for _ in range(depth)]
+        self._mixers = [Mixer(len(_CONTEXTS) + 1, 0.2) for _ in range(depth)]
         self._lane_sides = np.zeros(walk.lanes, np.int64)
 
     def begin(self, step: int, lanes: Whole, values: Whole) -> None:

@@ -3,10 +3,10 @@
     python benchmarks/mixed_compression.py --json benchmarks/results/mixed_compression.json
 
 MiniLM-L6 (WordSim353: Spearman's correlation x 100; Lee: Pearson's) without training, and the CNN of `ccexam` on MNIST
-(accuracy on the 10,000 test images), trained between the passes on the 60,000 others and on what
-the network said of them. Each result is saved with
-`coding="auto"`, everything in one file, and loaded again before it is measured. `ratio` is the bytes of all parameters
-in float32 over those of the file; `seconds` are those of the processor for the passes, `save` and `load`, one thread.
+(accuracy on the 10,000 test images), trained between the passes on the 60,000 others and on what the network said of
+them. Each result is saved with `coding="auto"`, everything in one file, and loaded again before it is measured. `ratio`
+is the bytes of all parameters in float32 over those of the file; `seconds` are those of the processor for the passes,
+`save` and `load`, one thread.
 
 Needs what `quantization_quality.py` needs.
 """
@@ -53,7 +53,8 @@ PLANS = {
     ],
     "mnist": [
         "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
-        f"{PRUNED},cluster{{bits=4 targets=features}},{SHARED},quantize{{scheme=w4a16 granularity=channel rounding=gptq}}",
+        f"{PRUNED},cluster{{bits=4 targets=features}},{SHARED},"
+        "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
         f"{PRUNED},{MASKED},cluster{{bits=4 biases=true}},{SHARED}",
         f"{PRUNED},{MASKED},cluster{{bits=4 biases=true targets=features}},{SHARED},"
         "quantize{scheme=w4a16 granularity=channel rounding=gptq}",

@@ -3,9 +3,10 @@
     python benchmarks/mixed_compression.py --json benchmarks/results/mixed_compression.json
 
 MiniLM-L6 (WordSim353: Spearman's correlation x 100; Lee: Pearson's) without training, and the CNN of `ccexam` on MNIST
-(accuracy on the 10,000 test images), trained between the passes on the 60,000 others. Each result is saved with
-`coding="auto"`, everything in one file, and loaded again before it is measured. `ratio` is the bytes of all parameters
-in float32 over those of the file; `seconds` are those of the processor for the passes, `save` and `load`, one thread.
+(accuracy on the 10,000 test images), trained between the passes on the 60,000 others and on what the network said of
+them. Each result is saved with `coding="auto"`, everything in one file, and loaded again before it is measured. `ratio`
+is the bytes of all parameters in float32 over those of the file; `seconds` are those of the processor for the passes,
+`save` and `load`, one thread.
 
 Needs what `quantization_quality.py` needs.
 """
@@ -24,6 +25,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from compressing.mnist import Feed, Images, Taught, answers
+from pruning.mnist import mnist_images
 from quantizing.digits import digits
 from quantizing.minilm import minilm
 from quantizing.subject import Subject
@@ -35,7 +38,10 @@ from fxcompress.files import write_text
 from fxcompress.reporting import environment
 
 Row = dict[str, Any]
-TUNE = "finetune{epochs=3 lr=1e-3 optimizer=adamw}"
+TUNED = "finetune{epochs=4 optimizer=sgd lr=0.03 weight_decay=1e-4 warmup=0.1 clip=1}"
+SHARED = "finetune{epochs=1 optimizer=adam lr=1e-3}"
+PRUNED = f"prune{{ratio=0.5}},{TUNED}"
+MASKED = f"mask{{sparsity=0.7 scope=global}},{SHARED},mask{{sparsity=0.9 scope=global}},{TUNED}"
 PLANS = {
     "minilm": [
         "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
@@ -47,10 +53,11 @@ PLANS = {
     ],
     "mnist": [
         "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
-        f"prune{{ratio=0.5}},{TUNE},cluster{{bits=4 targets=features}},{TUNE},"
+        f"{PRUNED},cluster{{bits=4 targets=features}},{SHARED},"
         "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
-        f"prune{{ratio=0.5}},{TUNE},mask{{sparsity=0.8 scope=global}},{TUNE},cluster{{bits=4}},{TUNE}",
-        f"mask{{sparsity=0.97 scope=global steps=4}},{TUNE},prune{{masked=true}},cluster{{bits=3}},{TUNE}",
+        f"{PRUNED},{MASKED},cluster{{bits=4 biases=true}},{SHARED}",
+        f"{PRUNED},{MASKED},cluster{{bits=4 biases=true targets=features}},{SHARED},"
+        "quantize{scheme=w4a16 granularity=channel rounding=gptq}",
     ],
 }
 
@@ -79,13 +86,11 @@ def sentences() -> tuple[Subject, None]:
 
 
 def images() -> tuple[Subject, fxc.TrainingData]:
-    """Return the network on MNIST, and batches of the images that it is not evaluated on."""
-    from pruning.mnist import mnist_images
-
-    seen, _ = mnist_images()
-    order = torch.randperm(len(seen.digits), generator=torch.Generator().manual_seed(0)).split(256)
-    batches = [((seen.pixels[some],), seen.digits[some]) for some in order]
-    return digits(512), fxc.TrainingData(batches, torch.nn.functional.cross_entropy)
+    """Return the network on MNIST, and the images that it is not evaluated on, with its own answers to them."""
+    subject, (seen, _) = digits(512), mnist_images()
+    whole = Images(seen.pixels, seen.digits)
+    feed = Feed(whole, 256, 1, answers(subject.network, whole))
+    return subject, fxc.TrainingData(feed, Taught(soft=0.5))
 
 
 def measured(subject: Subject, train: fxc.TrainingData | None, plans: list[str]) -> Iterator[Row]:

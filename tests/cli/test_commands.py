@@ -132,6 +132,23 @@ def test_inspect_shows_the_graph_and_the_cost(place, capsys):
     assert json.loads(call(capsys, "inspect", "model.py:tiny", "--json")[1])
 
 
+def test_a_coded_file_is_written_and_listed(place, capsys):
+    arguments = ("compress", "model.py:tiny", "--pipeline", "mask{sparsity=0.9},quantize", "-o", "c.fxc")
+    code, out, err = call(capsys, *arguments, "--coding", "auto")
+    assert code == 0, err
+    size = Path("c.fxc").stat().st_size
+    assert f"wrote c.fxc ({size:,} bytes)" in out
+    assert fxc.load("c.fxc").versions["format"] == "2"
+    out = call(capsys, "inspect", "c.fxc")[1]
+    assert "coder" in out
+    assert f"{size:,}" in out
+    assert json.loads(call(capsys, "inspect", "c.fxc", "--json")[1])["totals"]["file"] == size
+    assert "conv2d(%image" in call(capsys, "inspect", "c.fxc", "--graph")[1]
+    code, _, err = call(capsys, *arguments, "--coding", "ziip")
+    assert code == 2
+    assert "coding" in err
+
+
 def test_passes_lists_and_shows_a_page(capsys):
     out = call(capsys, "passes")[1]
     assert "mask" in out

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
 import struct
+from typing import get_args, get_type_hints
 
 import pytest
 import torch
@@ -19,6 +21,7 @@ from fxcompress.errors import ArtifactError, UsageError
 from fxcompress.targets import list_artifact, load_artifact, save_artifact
 from fxcompress.targets.document_words import WORDS
 from fxcompress.targets.frame_list import FRAME
+from fxcompress.targets.fxc import Fxc
 from targets.forge import unpack_coded
 
 CODINGS = ("auto", *CODERS)
@@ -173,6 +176,12 @@ def test_progress_names_every_tensor(module, tmp_path):
     lines = []
     save_artifact(tmp_path / "file.fxc", module, coding="auto", progress=lines.append)
     assert lines == [f"code {name} ({index + 1} of 2)" for index, name in enumerate(module.state_dict())]
+
+
+def test_the_target_takes_every_coder():
+    option = next(field for field in dataclasses.fields(Fxc) if field.name == "coding")
+    assert set(get_args(get_type_hints(Fxc)["coding"])) == {"none", *CODINGS}
+    assert option.default == "none"
 
 
 def test_a_wrong_coding_and_a_target_without_one_are_said(module, tmp_path):

@@ -9,7 +9,7 @@ from typing import Any
 
 # Han, Mao, Dally, Deep Compression, 2016, table 1: bytes with index and codebook, and test error in percent.
 PUBLISHED = {"lenet-300-100": (40.0, 1.58), "lenet-5": (39.0, 0.74)}
-RATIOS = (30, 40, 60, 80, 100, 150, 200, 300)
+RATIOS = (30, 40, 60, 80, 100, 150, 200, 300, 400)
 WIDTH, HEIGHT, LEFT, TOP, GAP = 330, 220, 50, 40, 70
 COLOURS = {16: "#1f6fb4", 8: "#d95f0e"}
 
@@ -51,12 +51,14 @@ def panel(number: int, result: dict[str, Any]) -> Iterator[str]:
     yield from axes(at, result["model"])
     level = at.y(result["dense_error"])
     yield f'<path d="M{at.left} {level:.1f}h{WIDTH}" stroke="#444" stroke-dasharray="5 3"/>'
-    yield text(at.left + WIDTH - 4, level - 4, f"dense {result['dense_error']:.2f}%", "end")
+    yield text(at.left + 4, level - 4, f"dense {result['dense_error']:.2f}%")
     for values in sorted({one["values"] for one in files}, reverse=True):
         yield from series(at, [one for one in files if one["values"] == values], COLOURS.get(values, "#333"))
     for place, (values, colour) in enumerate(COLOURS.items()):
-        yield dot(at.left + 10, TOP + 12 + 15 * place, 4, colour, 1)
-        yield text(at.left + 18, TOP + 16 + 15 * place, f"{values} shared values")
+        # Few files are small and wrong at once: the lower left corner is free.
+        line = TOP + HEIGHT - 12 - 15 * place
+        yield dot(at.left + 10, line - 4, 4, colour, 1)
+        yield text(at.left + 18, line, f"{values} shared values")
     x, y = at.x(published[0]), at.y(published[1])
     yield f'<path d="M{x - 5:.1f} {y:.1f}h10M{x:.1f} {y - 5:.1f}v10" stroke="#b00" stroke-width="2"/>'
     yield text(x + 8, y + 4, "Han et al. 2016")

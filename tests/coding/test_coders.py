@@ -16,8 +16,7 @@ from fxcompress.coding import AUTO, CODERS, Block, check_coding, decode_block, e
 from fxcompress.errors import ArtifactError, UsageError
 
 NAMES = list(CODERS)
-settings.register_profile("coding", deadline=None, max_examples=40)
-settings.load_profile("coding")
+examples = settings(deadline=None, max_examples=40)
 
 
 def round_trip(values, shape, coding):
@@ -48,6 +47,7 @@ def arrays(draw):
     return values, shape
 
 
+@examples
 @given(arrays(), st.sampled_from((*NAMES, AUTO)))
 def test_what_was_coded_comes_back(array, coding):
     values, shape = array
@@ -57,6 +57,7 @@ def test_what_was_coded_comes_back(array, coding):
     assert name in (NAMES if coding == AUTO else (coding, "raw"))
 
 
+@examples
 @given(arrays())
 def test_auto_is_never_longer_than_a_coder(array):
     values, shape = array

@@ -83,22 +83,23 @@ class Lower(Pass):
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         self._tell_missing(context)
-        spell_as_linears(module, set(context.select(module, self.targets, self.ignore)))
-        claims, left = self._claims(module, context)
+        # Once: afterwards calls of kernels stand under other names in the place of what a pattern may mean.
+        selected = set(context.select(module, self.targets, self.ignore))
+        spell_as_linears(module, selected)
+        claims, left = _claims(module, selected)
         if claims:
             drop_what_is_off(module)
             raise_quantization(module)
-            claims, left = self._claims(module, context)
-        attention = self._attention(module, context)
+            claims, left = _claims(module, selected)
+        attention = self._attention(module, selected)
         lowered, unrounded = self._lower(module, context, claims, left)
         module.graph.eliminate_dead_code()
         fuse(module)
         held = [layer.name for layer in hold_floats(module)]
-        sparse, dense = lower_sparse(module, set(context.select(module, self.targets, self.ignore)), self.measure)
+        sparse, dense = lower_sparse(module, selected, self.measure)
         lowered, left = {**lowered, **sparse}, {**left, **dense}
-        context.record(layers=len(sparse), products=len(sparse))
         faster_quantize(module)
-        context.record(left=len(left), attentions=len(attention))
+        context.record(layers=len(sparse), products=len(sparse), left=len(left), attentions=len(attention))
         context.details.update(lowered=lowered, left=left, attention=attention, held=held, unrounded=unrounded)
         tell(context, lowered, left, held, unrounded)
         module.graph.eliminate_dead_code()
@@ -136,22 +137,11 @@ class Lower(Pass):
             context.record(layers=len(batch), products=1)
         return lowered, unrounded
 
-    def _attention(self, module: GraphModule, context: PassContext) -> dict[str, dict[str, Any]]:
+    def _attention(self, module: GraphModule, selected: set[Node]) -> dict[str, dict[str, Any]]:
         """Put calls of our kernel in the place of attention in floats, where that is faster."""
         if not available("native") or (self.backends and "native" not in self.backends):
             return {}
-        return lower_attention(module, set(context.select(module, self.targets, self.ignore)), self.measure)
-
-    def _claims(self, module: GraphModule, context: PassContext) -> tuple[list[Claim], dict[str, str]]:
-        selected = set(context.select(module, self.targets, self.ignore))
-        claims, left, taken = [], {}, set[Node]()
-        for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
-            found = claim_of(module, layer, taken) if layer in selected else None
-            if isinstance(found, str):
-                left[layer.name] = found
-            elif found is not None:
-                claims.append(found)
-        return claims, left
+        return lower_attention(module, selected, self.measure)
 
     def _choice(self, batch: Sequence[Claim]) -> Choice | None:
         """Return the fastest backend as measured, None where there is but one way to calculate `batch`."""
@@ -176,6 +166,18 @@ class Lower(Pass):
         reasons = {name: why_missing(name) for name in missing()}
         for why in dict.fromkeys(reasons.values()):
             context.note(f"{listing([name for name in reasons if reasons[name] == why])}: {why}")
+
+
+def _claims(module: GraphModule, selected: set[Node]) -> tuple[list[Claim], dict[str, str]]:
+    """Return what kernels can take over among `selected`, and why layers with quantized weights stay."""
+    claims, left, taken = [], {}, set[Node]()
+    for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
+        found = claim_of(module, layer, taken) if layer in selected else None
+        if isinstance(found, str):
+            left[layer.name] = found
+        elif found is not None:
+            claims.append(found)
+    return claims, left
 
 
 def shape_of(batch: Sequence[Claim]) -> Shape:

@@ -135,6 +135,17 @@ def test_unrounded_linears_of_one_activation_become_one_product(monkeypatch):
     assert context.details["unrounded"] == ["linear", "linear_1"]
 
 
+@pytest.mark.parametrize("options", ["targets=linear", "ignore=linear_1", "ignore=dropout"])
+def test_layers_are_meant_by_the_names_that_they_have_before(options):
+    draft, x = QuantizedDraft(), torch.randn(2, 16)
+    first = draft.linear(draft.by_rows(draft.input("x", x)), "a", 16, 16)
+    dropped = draft.call(aten.dropout.default, first, 0.5, False)
+    module = draft.module(draft.linear(draft.by_rows(dropped), "b", 8, 16))
+    _, context = apply(f"lower{{measure=false {options}}}", module)
+    layers = [name for made in context.details["lowered"].values() for name in made["layers"]]
+    assert layers == (["linear", "linear_1"] if options == "ignore=dropout" else ["linear"])
+
+
 def unrounded(module, x):
     for name in ("a", "b"):
         weight = module.get_buffer(f"{name}.weight").double() * module.get_buffer(f"{name}.weight_scale")[:, None]

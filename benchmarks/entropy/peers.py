@@ -49,7 +49,7 @@ def _ours(name: str) -> Contender:
 
     def decode(coded: Any, shape: tuple[int, ...]) -> Symbols:
         out = np.empty(int(np.prod(shape)), np.uint8)
-        decode_block(coded[0], coded[1], out, shape)
+        decode_block(coded[0], coded[1], out)
         return out.reshape(shape)
 
     return Contender(encode, decode)

@@ -47,14 +47,14 @@ class Coder:
     """
 
     encode: Callable[[Block], Coded | None]
-    decode: Callable[[Coded, Values, tuple[int, ...]], None]
+    decode: Callable[[Coded, Values], None]
 
 
 def _raw(block: Block) -> memoryview:
     return block.values.astype(block.values.dtype.newbyteorder("<"), copy=False).data.cast("B")
 
 
-def _decode_raw(data: Coded, out: Values, shape: tuple[int, ...]) -> None:
+def _decode_raw(data: Coded, out: Values) -> None:
     if len(data) != out.nbytes:
         raise ArtifactError(f"{len(data):,} bytes stand where there should be {out.nbytes:,}")
     out[:] = np.frombuffer(data, out.dtype.newbyteorder("<"))
@@ -66,13 +66,13 @@ def _of_symbols(encode: Callable[[Symbols], bytes]) -> Callable[[Block], bytes |
 
 CODERS: dict[str, Coder] = {
     "raw": Coder(_raw, _decode_raw),
-    "planes": Coder(lambda block: planes.encode(block.values), lambda data, out, shape: planes.decode(data, out)),
-    "huffman": Coder(_of_symbols(huffman.encode), lambda data, out, shape: huffman.decode(data, out)),
-    "gaps": Coder(_of_symbols(gaps.encode), lambda data, out, shape: gaps.decode(data, out)),
-    "rans": Coder(_of_symbols(rans.encode), lambda data, out, shape: rans.decode(data, out)),
+    "planes": Coder(lambda block: planes.encode(block.values), planes.decode),
+    "huffman": Coder(_of_symbols(huffman.encode), huffman.decode),
+    "gaps": Coder(_of_symbols(gaps.encode), gaps.decode),
+    "rans": Coder(_of_symbols(rans.encode), rans.decode),
     "adaptive": Coder(
         lambda block: None if block.symbols is None else adaptive.encode(block.symbols, block.shape),
-        lambda data, out, shape: adaptive.decode(data, out),
+        adaptive.decode,
     ),
 }
 NONE, AUTO = "none", "auto"
@@ -109,13 +109,13 @@ def encode_block(block: Block, coding: str) -> tuple[str, Coded]:
     return best, smallest
 
 
-def decode_block(coder: str, data: Coded, out: Values, shape: tuple[int, ...]) -> None:
+def decode_block(coder: str, data: Coded, out: Values) -> None:
     """Fill `out` with the elements that `encode_block` coded.
 
     Raises:
         ArtifactError: bytes that the coder does not give; memory stays below a small multiple of that of `out`.
     """
-    CODERS[coder].decode(data, out, shape)
+    CODERS[coder].decode(data, out)
 
 
 def entropy_bytes(values: Values) -> float:

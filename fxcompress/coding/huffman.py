@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fxcompress.coding.bytestream import Reader
-from fxcompress.coding.palette import Symbols, read_palette, write_palette
+from fxcompress.coding.palette import Symbols, read_palette_unless_alone, write_palette
 from fxcompress.coding.prefix_stream import decode_stream, encode_stream
 
 
@@ -27,10 +27,8 @@ def decode(data: bytes | memoryview, out: NDArray[np.unsignedinteger]) -> None:
         ArtifactError: bytes that `encode` does not give.
     """
     reader = Reader(data)
-    palette = read_palette(reader, out.itemsize)
-    if palette.size == 1:
-        reader.end()
-        out[:] = palette[0]
+    palette = read_palette_unless_alone(reader, out)
+    if palette is None:
         return
     indices = np.empty(out.size, np.uint16)
     decode_stream(reader, palette.size, indices)

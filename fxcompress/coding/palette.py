@@ -82,6 +82,20 @@ def write_palette(palette: NDArray[np.unsignedinteger]) -> bytes:
     return varint((size - 1) * 3 + _LIST) + little.tobytes()
 
 
+def read_palette_unless_alone(reader: Reader, out: NDArray[np.unsignedinteger]) -> NDArray[np.unsignedinteger] | None:
+    """Return the palette of the elements of `out`; None where it has one value, which `out` is then filled with.
+
+    Raises:
+        ArtifactError: something follows the only value.
+    """
+    palette = read_palette(reader, out.itemsize)
+    if palette.size > 1:
+        return palette
+    reader.end()
+    out[:] = palette[0]
+    return None
+
+
 def read_palette(reader: Reader, width: int) -> NDArray[np.unsignedinteger]:
     """Return the palette of elements of `width` bytes that `write_palette` wrote."""
     size, form = divmod(reader.varint(MAX_SYMBOLS * 3 - 1), 3)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fxcompress.coding.bytestream import Reader
 from fxcompress.coding.frequencies import entropy_bits, quantized, read_frequencies, write_frequencies
 from fxcompress.coding.lanes import MAX_LANES_LOG, decode_lanes, encode_lanes, lanes_log
-from fxcompress.coding.palette import Symbols, index_dtype, read_palette, write_palette
+from fxcompress.coding.palette import Symbols, index_dtype, read_palette_unless_alone, write_palette
 
 
 def encode(found: Symbols) -> bytes:
@@ -34,10 +34,8 @@ def decode(data: bytes | memoryview, out: NDArray[np.unsignedinteger]) -> None:
         ArtifactError: bytes that `encode` does not give.
     """
     reader = Reader(data)
-    palette = read_palette(reader, out.itemsize)
-    if palette.size == 1:
-        reader.end()
-        out[:] = palette[0]
+    palette = read_palette_unless_alone(reader, out)
+    if palette is None:
         return
     log = reader.byte(MAX_LANES_LOG)
     frequencies = read_frequencies(reader, palette.size)

@@ -23,12 +23,18 @@ from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import rows_of
 
 FORMS = ("panels", "rows", "columns", "csr", "dense")
+NATIVE = FORMS[:2]
 
 
 def forms_here() -> tuple[str, ...]:
     """Return the forms that can be calculated here."""
-    there = {"native": available("native"), "csr": torch.backends.mkl.is_available()}
-    return tuple(form for form in FORMS if there.get("native" if form in ("panels", "rows") else form, True))
+    return tuple(filter(_is_here, FORMS))
+
+
+def _is_here(form: str) -> bool:
+    if form in NATIVE:
+        return available("native")
+    return form != "csr" or torch.backends.mkl.is_available()
 
 
 def linear_sparse(
@@ -54,8 +60,7 @@ def linear_sparse(
 
 
 def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, form: str) -> torch.Tensor:
-    here = forms_here()
-    chosen = next(one for one in FORMS[FORMS.index(form) :] if one in here)
+    chosen = next(filter(_is_here, FORMS[FORMS.index(form) :]))
     if chosen == "panels":
         return native.linear(rows, packed("panels", (weight, bias), lambda: native.panels_of(weight.detach(), bias)))
     if chosen == "rows":

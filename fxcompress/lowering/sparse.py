@@ -14,7 +14,7 @@ from fxcompress.analysis.sizes import concrete
 from fxcompress.graph.nodes import argument, calls, is_call
 from fxcompress.graph.tensors import tensor_of
 from fxcompress.kernels.native.sparse import read_by
-from fxcompress.kernels.native.weights import WIDTH
+from fxcompress.kernels.native.weights import WIDTH, filled_up
 from fxcompress.kernels.sparse import forms_here
 from fxcompress.lowering.choosing import LARGEST_ROWS, interleaved
 from fxcompress.lowering.rewriting import put_instead
@@ -97,12 +97,13 @@ def likeness(layer: Node, weight: torch.Tensor) -> Likeness:
     """Return what the time of `layer` depends on, for the example inputs."""
     rows = math.prod(concrete(size) for size in layer.meta["val"].shape[:-1])
     outputs, features = weight.shape
-    shares = (share(weight != 0), share(read_by(filled(weight), WIDTH)), share(weight.count_nonzero(0) > 0))
+    shares = (share(weight != 0), share_of_panels(weight), share(weight.count_nonzero(0) > 0))
     return Likeness(max(1, min(rows, LARGEST_ROWS)), outputs, features, tuple(round(one / STEP) for one in shares))
 
 
-def filled(weight: torch.Tensor) -> torch.Tensor:
-    return torch.nn.functional.pad(weight, (0, 0, 0, -len(weight) % WIDTH))
+def share_of_panels(weight: torch.Tensor) -> float:
+    """Return which share of the weight panels of 16 outputs keep."""
+    return share(read_by(filled_up(weight), WIDTH))
 
 
 def share(chosen: torch.Tensor) -> float:
@@ -138,7 +139,7 @@ def fastest(took: dict[str, float]) -> str:
 
 def unmeasured(weight: torch.Tensor) -> str:
     """Return the form that few or bundled weights suggest: a weight of `rows` takes as long as some of `panels`."""
-    bundled, single = share(read_by(filled(weight), WIDTH)), AS_MANY * share(weight != 0)
+    bundled, single = share_of_panels(weight), AS_MANY * share(weight != 0)
     if min(bundled, single) > DENSEST:
         return "dense"
     return "panels" if bundled < single else "rows"

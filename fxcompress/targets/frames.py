@@ -50,7 +50,7 @@ def decode_frames(payload: Payload, read: Callable[[NDArray[np.uint8]], None]) -
         data = np.empty(size, np.uint8)
         read(data)
         try:
-            decode_block(coder, data.data, part, _layout(payload.shape, part.size))
+            decode_block(coder, data.data, part)
         except ArtifactError as error:
             raise ArtifactError(f"the tensor {short(payload.name)}: {error.message}") from None
     return tensor_from(payload, content)

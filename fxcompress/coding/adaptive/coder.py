@@ -24,7 +24,7 @@ from fxcompress.coding.adaptive.values import code_values
 from fxcompress.coding.adaptive.zeros import Walk, code_zeros
 from fxcompress.coding.bytestream import Reader, varint
 from fxcompress.coding.frequencies import entropy_bits
-from fxcompress.coding.palette import Symbols, read_palette, write_palette
+from fxcompress.coding.palette import Symbols, read_palette_unless_alone, write_palette
 from fxcompress.errors import ArtifactError
 
 MAX_SYMBOLS = 257
@@ -140,10 +140,8 @@ def decode(data: bytes | memoryview, out: NDArray[np.unsignedinteger]) -> None:
         ArtifactError: bytes that `encode` does not give.
     """
     reader = Reader(data)
-    palette = read_palette(reader, out.itemsize)
-    if palette.size == 1:
-        reader.end()
-        out[:] = palette[0]
+    palette = read_palette_unless_alone(reader, out)
+    if palette is None:
         return
     zero, transposed, walk = _read_walk(reader, palette.size, out.size)
     bits = Decoder(reader)

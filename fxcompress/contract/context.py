@@ -26,11 +26,21 @@ class TrainingData:
     Args:
         batches: any iterable of `(inputs, targets)`, started afresh for every epoch; inputs as `fxc.capture`
             takes them.
-        loss: callable(outputs, targets) -> scalar tensor.
+        loss: callable(outputs, targets) -> scalar tensor, the mean over the samples of the batch.
+        for_student: callable(*inputs) -> inputs, what the model that learns is given in place of them (smaller
+            images, say); a teacher sees the inputs as they are.
     """
 
     batches: Iterable[tuple[Any, Any]]
     loss: Callable[[Any, Any], torch.Tensor]
+    for_student: Callable[..., Any] | None = None
+
+    def seen_by_student(self, inputs: Inputs) -> Inputs:
+        """Return the inputs of a batch for the model that learns.
+
+        `for_student` is called as a model is, and gives a tensor or what else inputs are given as.
+        """
+        return inputs if self.for_student is None else as_inputs(inputs.call(self.for_student))
 
 
 @dataclass(frozen=True)

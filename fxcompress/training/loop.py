@@ -16,6 +16,7 @@ from fxcompress.capturing import as_inputs
 from fxcompress.contract import TrainingData
 from fxcompress.errors import PassFailed
 from fxcompress.training.checkpoint import Checkpoint, Saved, copied, put_back, tensors_of
+from fxcompress.training.objective import Objective, Supervised
 from fxcompress.training.progress import Progress
 from fxcompress.training.randomness import State, global_state, own_state, restore_global, restore_own, seeded
 from fxcompress.training.settings import Settings
@@ -40,15 +41,24 @@ class Around:
     say: Callable[[str], None] = lambda line: None
 
 
-def train(module: GraphModule, data: TrainingData, settings: Settings, seed: int, around: Around) -> Progress:
+def train(
+    module: GraphModule,
+    data: TrainingData,
+    settings: Settings,
+    seed: int,
+    around: Around,
+    objective: Objective | None = None,
+) -> Progress:
     """Train `module` in place and leave it in evaluation mode; return what was seen.
+
+    What is made smaller is `objective`, by default the loss of the data.
 
     The global generators of torch, NumPy and Python begin with `seed` and are afterwards as they were.
 
     Raises:
         PassFailed: there is nothing to learn, the data has no batches, or a loss is not finite.
     """
-    run = _Run(module, data, settings, around)
+    run = _Run(module, data, settings, around, objective or Supervised(data))
     with seeded(seed):
         run.go_on()
         try:
@@ -62,8 +72,11 @@ def train(module: GraphModule, data: TrainingData, settings: Settings, seed: int
 class _Run:
     """One run: the model, its optimizer, and how far it has come."""
 
-    def __init__(self, module: GraphModule, data: TrainingData, settings: Settings, around: Around) -> None:
+    def __init__(
+        self, module: GraphModule, data: TrainingData, settings: Settings, around: Around, objective: Objective
+    ) -> None:
         self.module, self.data, self.settings, self.around = module, data, settings, around
+        self.objective = objective
         self.parameters = [one for one in module.parameters() if one.requires_grad]
         if not self.parameters:
             raise PassFailed("no parameter of the model learns", hint="all of them have requires_grad=False")
@@ -134,7 +147,7 @@ class _Run:
             group["lr"] = self.settings.rate(done.steps, self.steps)
         self.optimizer.zero_grad()
         with autocast(self.parameters[0].device, self.settings):
-            loss = self.data.loss(given.call(self.module), targets)
+            loss = self.objective.loss(self.module, given, targets, self._share_done())
         number = float(loss.detach())
         if not math.isfinite(number):
             where = f"step {done.steps + 1} (epoch {done.epoch + 1}, batch {done.batch + 1})"
@@ -145,6 +158,11 @@ class _Run:
         self.optimizer.step()
         done.loss += number
         done.batch, done.steps = done.batch + 1, done.steps + 1
+
+    def _share_done(self) -> float:
+        """Return the share of the training that is done; by epochs alone where batches are not counted."""
+        done = self.progress
+        return done.steps / self.steps if self.steps else done.epoch / max(1, self.settings.epochs)
 
     def _evaluate(self) -> None:
         if not self.settings.evaluates or self.around.evaluate is None:

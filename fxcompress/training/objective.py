@@ -1,0 +1,36 @@
+"""What a step of training makes smaller."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.capturing import Inputs
+from fxcompress.contract import TrainingData
+
+
+class Objective(Protocol):
+    """The loss of a batch, of the model as it is now."""
+
+    def loss(self, module: GraphModule, inputs: Inputs, targets: Any, done: float) -> torch.Tensor:
+        """Return the mean loss of the samples of a batch, a scalar that has a gradient.
+
+        Args:
+            module: the model in training.
+            inputs: of the batch, as the training data gives them.
+            targets: of the batch; None where there are none.
+            done: share of the training that is done, from 0 to 1.
+        """
+
+
+@dataclass(frozen=True)
+class Supervised:
+    """The loss of the data, of outputs and targets alone."""
+
+    data: TrainingData
+
+    def loss(self, module: GraphModule, inputs: Inputs, targets: Any, done: float) -> torch.Tensor:
+        return self.data.loss(self.data.seen_by_student(inputs).call(module), targets)

@@ -31,8 +31,12 @@ class Span:
 
 def nearest(word: str, names: Iterable[str]) -> str | None:
     """Return the one of `names` that is most like `word`, or None where none is near."""
-    found = difflib.get_close_matches(word, sorted(set(names)), n=1, cutoff=0.5)
-    return found[0] if found else None
+    return next(iter(nearest_few(word, names, 1)), None)
+
+
+def nearest_few(word: str, names: Iterable[str], most: int = 4) -> list[str]:
+    """Return those of `names` that are most like `word`, the likest first; none that are not near."""
+    return difflib.get_close_matches(word, sorted(set(names)), n=most, cutoff=0.5)
 
 
 def suggestion(word: str, names: Iterable[str]) -> str:

@@ -29,6 +29,7 @@ ORDER = (
     "clustering",
     "pruning",
     "training",
+    "teaching",
     "lowering",
     "hookspecs",
     "installed",

@@ -1,0 +1,79 @@
+"""Who answers for the teacher: a model that runs, or what was captured of one."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch.fx import GraphModule
+
+from fxcompress.capturing import Captured, Inputs, as_inputs, capture
+from fxcompress.errors import UsageError
+from fxcompress.teaching.results import OUTPUT
+from fxcompress.teaching.taps import find_taps, tapped
+
+
+class Teacher(Protocol):
+    """Answers inputs with what a trained model makes of them."""
+
+    names: tuple[str, ...]
+
+    def answers(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Return a tensor for each of `names`, batch first, without gradients; `output` is the model's result."""
+
+    def follow(self, device: torch.device) -> None:
+        """Go where the student is."""
+
+
+class LiveTeacher:
+    """A model in evaluation mode that answers without gradients. It is no module, and so in no `state_dict()`.
+
+    Args:
+        model: an `nn.Module`, what `fxc.capture` gave, or the module of that. It is copied and stays as it is.
+        taps: the values to answer with, as `find_taps` takes them.
+        inputs: example inputs to capture an `nn.Module` with.
+
+    Attributes:
+        names: the names of the answers.
+        taps: where they are read in the graph.
+
+    Raises:
+        PassFailed: a tap means nothing in the graph, or more than one value.
+        UsageError: an `nn.Module` without example inputs.
+    """
+
+    def __init__(self, model: Any, taps: Sequence[str] = (OUTPUT,), inputs: Any = None) -> None:
+        module = copy.deepcopy(as_graph(model, inputs)).requires_grad_(False)
+        self.taps = find_taps(module, taps)
+        self.names = tuple(key for tap in self.taps for key in tap.keys)
+        self.module = tapped(module, self.taps).eval()
+
+    @torch.no_grad()
+    def answers(self, inputs: Inputs) -> dict[str, torch.Tensor]:
+        """Return a tensor for each of `names`, batch first, without gradients."""
+        found: dict[str, torch.Tensor] = as_inputs(inputs).call(self.module)[1]
+        return found
+
+    def follow(self, device: torch.device) -> None:
+        """Go where the student is."""
+        self.module.to(device)
+
+
+def as_graph(model: Any, inputs: Any = None) -> GraphModule:
+    """Return the graph of `model`, which is captured where it is none yet.
+
+    Raises:
+        UsageError: it has to be captured, and there are no example inputs.
+    """
+    if isinstance(model, Captured):
+        return model.module
+    if isinstance(model, GraphModule):
+        return model
+    if inputs is None:
+        raise UsageError(
+            f"a teacher of class {type(model).__name__} has to be captured",
+            hint="give example inputs, or fxc.capture it",
+        )
+    return capture(model, inputs).module

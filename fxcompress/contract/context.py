@@ -26,13 +26,14 @@ class TrainingData:
     Args:
         batches: any iterable of `(inputs, targets)`, started afresh for every epoch; inputs as `fxc.capture`
             takes them.
-        loss: callable(outputs, targets) -> scalar tensor, the mean over the samples of the batch.
+        loss: callable(outputs, targets) -> scalar tensor, the mean over the samples of the batch. A teacher may stand
+            in for it.
         for_student: callable(*inputs) -> inputs, what the model that learns is given in place of them (smaller
             images, say); a teacher sees the inputs as they are.
     """
 
     batches: Iterable[tuple[Any, Any]]
-    loss: Callable[[Any, Any], torch.Tensor]
+    loss: Callable[[Any, Any], torch.Tensor] | None = None
     for_student: Callable[..., Any] | None = None
 
     def seen_by_student(self, inputs: Inputs) -> Inputs:
@@ -41,6 +42,18 @@ class TrainingData:
         `for_student` is called as a model is, and gives a tensor or what else inputs are given as.
         """
         return inputs if self.for_student is None else as_inputs(inputs.call(self.for_student))
+
+    def loss_of(self, module: torch.nn.Module, inputs: Inputs, targets: Any) -> torch.Tensor:
+        """Return the loss of what `module` gives for the inputs of a batch.
+
+        Raises:
+            PassFailed: the data has no loss.
+        """
+        if self.loss is None:
+            raise PassFailed(
+                "the training data has no loss of outputs and targets", hint="give  fxc.TrainingData(batches, loss)"
+            )
+        return self.loss(self.seen_by_student(inputs).call(module), targets)
 
 
 @dataclass(frozen=True)

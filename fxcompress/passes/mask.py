@@ -12,13 +12,13 @@ from torch.fx import GraphModule
 from fxcompress.contract import Pass, PassContext, above, at_least, between, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.passes.mask_evidence import GRADIENTS, Evidence, masked_at
-from fxcompress.pruning.choosing.training import train_once
 from fxcompress.sparsity import bake_masks, insert_mask, masks_of
 from fxcompress.sparsity.choosing import Choice, Scope
 from fxcompress.sparsity.patterns import PATTERN, Blocks, KeepOf, Pattern, Unstructured, pattern_of
 from fxcompress.sparsity.rows import from_rows, rows_of
 from fxcompress.sparsity.schedule import pattern_at, share_done
 from fxcompress.text import listing
+from fxcompress.training import train_once
 from fxcompress.weights import Weight, selected_weights
 
 
@@ -162,7 +162,7 @@ class Mask(Pass):
             insert_mask(module, path, mask)
         module.recompile()
         loss = train_once(
-            module, context.train, self.learning_rate, seed=context.seed + step, look=lambda: evidence.look(weights)
+            module, context.train, self.learning_rate, context.seed + step, context, lambda: evidence.look(weights)
         )
         bake_masks(module)
         module.recompile()

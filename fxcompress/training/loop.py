@@ -33,12 +33,14 @@ class Around:
         checkpoint: where the run is saved, and goes on from.
         save_every: steps between two savings, beside those at the end of epochs.
         say: is given a line at the end of each epoch.
+        look: called before every step of the optimizer, when the gradients are there.
     """
 
     evaluate: Evaluate | None = None
     checkpoint: Checkpoint | None = None
     save_every: int = 500
     say: Callable[[str], None] = lambda line: None
+    look: Callable[[], None] = lambda: None
 
 
 def train(
@@ -155,6 +157,7 @@ class _Run:
         loss.backward()
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
+        self.around.look()
         self.optimizer.step()
         done.loss += number
         done.batch, done.steps = done.batch + 1, done.steps + 1

@@ -33,4 +33,4 @@ class Supervised:
     data: TrainingData
 
     def loss(self, module: GraphModule, inputs: Inputs, targets: Any, done: float) -> torch.Tensor:
-        return self.data.loss(self.data.seen_by_student(inputs).call(module), targets)
+        return self.data.loss_of(module, inputs, targets)

@@ -85,8 +85,7 @@ def _summed(
     """Return by the id of each parameter that the loss depends on its gradient, summed over the first batches."""
     sums: dict[int, torch.Tensor] = {}
     for _, (inputs, targets) in zip(range(batches), data.batches, strict=False):
-        given = as_inputs(inputs)
-        loss = data.loss(module(*given.args, **given.kwargs), targets)
+        loss = data.loss_of(module, as_inputs(inputs), targets)
         for one, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
             if gradient is not None:
                 sums[id(one)] = sums[id(one)] + gradient if id(one) in sums else gradient

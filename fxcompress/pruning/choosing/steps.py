@@ -15,10 +15,10 @@ from fxcompress.graph.tensors import named_tensors
 from fxcompress.pruning.choosing.costs import Costs
 from fxcompress.pruning.choosing.selection import Selection, prune_once
 from fxcompress.pruning.choosing.settings import Settings
-from fxcompress.pruning.choosing.training import train_once
 from fxcompress.pruning.removing.places import Plan, taken
 from fxcompress.pruning.removing.plan import followed_by, removed_by
 from fxcompress.sparsity import bake_masks, insert_mask
+from fxcompress.training import train_once
 
 
 def prune_in_steps(
@@ -55,7 +55,7 @@ def train_masked(module: GraphModule, context: PassContext, plan: Plan, learning
     for path, mask in context.masks.items():
         insert_mask(module, path, taken(mask, plan.get(path, {})))
     module.recompile()
-    loss = train_once(module, context.train, learning_rate, seed=context.seed + step)
+    loss = train_once(module, context.train, learning_rate, context.seed + step, context)
     bake_masks(module)
     module.recompile()
     return loss

@@ -40,6 +40,7 @@ def small():
 EVERYWHERE = {"convolutional", "perceptron", "attention", "tied", "separable"}
 BUILT_IN = {
     "bake": set(),
+    "capture-teacher": set(),
     "clip{deviations=1.5}": EVERYWHERE,
     "cluster{bits=2}": EVERYWHERE,
     "convert": set(),

@@ -39,12 +39,14 @@ class Pass(Configured):
 
     `masks` tells what becomes of the masks in the graph: `aside` takes them off while the pass runs, so that it sees
     weights with plain zeros, and puts them back over the weights that are still there; `seen` leaves them in the graph;
-    `baked` makes them plain zeros for good.
+    `baked` makes them plain zeros for good. A pass that `adds_results` may let the module give a pair: what it gave
+    before, and a dictionary of further values.
     """
 
     kind: ClassVar[str] = "pass"
     fidelity: ClassVar[Fidelity] = "lossy"
     masks: ClassVar[Literal["aside", "seen", "baked"]] = "aside"
+    adds_results: ClassVar[bool] = False
 
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         """Edit `module` or make a new one, and return the module to go on with.

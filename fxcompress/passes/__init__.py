@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fxcompress.contract import Pass
 from fxcompress.hookspecs import hookimpl
 from fxcompress.passes.bake import Bake
+from fxcompress.passes.capture_teacher import CaptureTeacher
 from fxcompress.passes.clip import Clip
 from fxcompress.passes.cluster import Cluster
 from fxcompress.passes.convert import Convert
@@ -32,6 +33,7 @@ from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportan
 def register_passes(register: Callable[[type[Pass]], None]) -> None:
     for cls in (
         Bake,
+        CaptureTeacher,
         Clip,
         Cluster,
         Convert,

@@ -45,7 +45,7 @@ class Verify:
         if specialised:
             raise VerificationFailed(f"it fixes the dynamic size {specialised[0].text}", specialised[0].node)
         self.signature = Signature(step.module)
-        signature.check(self.signature)
+        signature.check(self.signature, may_add=step.running.adds_results)
         bystanders.check()
         if self.run and self.last is not None:
             # Where graph and tensors are the same to the bit, so are the results.
@@ -68,16 +68,25 @@ class Signature:
         leaves = pytree.tree_leaves(self.output.args[0], is_leaf=lambda leaf: isinstance(leaf, Node))
         self.results = [(str(leaf), type_text(value_of(leaf), symbols)) for leaf in leaves]
 
-    def check(self, after: Signature) -> None:
-        """Raise VerificationFailed where `after` is another signature than this one."""
+    def check(self, after: Signature, *, may_add: bool = False) -> None:
+        """Raise VerificationFailed where `after` is another signature than this one, or gives more and may not."""
         if self.inputs != after.inputs:
             gone = [text for text in self.inputs if text not in after.inputs] or after.inputs
             raise VerificationFailed(f"the inputs are others: ({', '.join(after.inputs)})", gone[0].split(":")[0])
-        if len(self.results) != len(after.results) or self.structure != after.structure:
+        adds = may_add and self.structure != after.structure
+        structure, results = after.first() if adds else (after.structure, after.results)
+        if len(self.results) != len(results) or self.structure != structure:
             raise VerificationFailed("the structure of the results is another", after.output)
-        for (_, before_type), (name, after_type) in zip(self.results, after.results, strict=True):
+        for (_, before_type), (name, after_type) in zip(self.results, results, strict=True):
             if before_type != after_type:
                 raise VerificationFailed(f"a result of type {before_type} is now {after_type}", name)
+
+    def first(self) -> tuple[Any, list[tuple[str, str]]]:
+        """Return structure and results of the first of a pair whose second is a dictionary; of all where it is none."""
+        spec = self.structure
+        if spec is None or spec.type is not tuple or spec.num_children != 2 or spec.child(1).type is not dict:
+            return spec, self.results
+        return spec.child(0), self.results[: spec.child(0).num_leaves]
 
 
 class Bystanders:

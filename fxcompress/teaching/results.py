@@ -40,6 +40,15 @@ def add_results(module: GraphModule, values: Mapping[str, Node]) -> None:
     end.args = ((*leaves, *values.values()),)
 
 
+def added_nodes(module: GraphModule) -> dict[str, Node]:
+    """Return the nodes that `add_results` added, by name."""
+    spec, value = _result(module)
+    if spec is None:
+        return dict(value[1])
+    names = list(spec.child(1).context)
+    return dict(zip(names, value[len(value) - len(names) :], strict=True))
+
+
 def _result(module: GraphModule) -> tuple[Any, Any]:
     """Return the structure of the result, None where the graph gives it as it is, and what its output node holds."""
     codegen = module.graph._codegen

@@ -45,6 +45,10 @@ class Tap:
         """The names of the tensors that are kept: `name`, or what a transform makes of it in several parts."""
         return tuple(self.name + part for part in self.transform.parts)
 
+    def at(self, temperature: float) -> Tap:
+        """Return the same tap with the tail of logits at `temperature`, where its text names none."""
+        return dataclasses.replace(self, transform=self.transform.at(temperature))
+
 
 def find_taps(module: GraphModule, texts: Sequence[str]) -> tuple[Tap, ...]:
     """Return the taps that `texts` mean in the graph of `module`, each value once.
@@ -69,7 +73,7 @@ def tapped(module: GraphModule, taps: Sequence[Tap]) -> CapturedModule:
     Raises:
         PassFailed: a tap is of another graph.
     """
-    made = CapturedModule(module, copy_graph(module.graph), "Tapped")
+    made = CapturedModule(module, copy_graph(module.graph), module._get_name())
     nodes = {node.name: node for node in made.graph.nodes}
     writer = InGraph(made)
     values: dict[str, Node] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from fxcompress.capturing import Captured, capture
+from fxcompress.capturing import Captured, Inputs, capture
 from fxcompress.contract import Emitted, Pass, Resources, Target, TrainingData
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
@@ -100,6 +100,7 @@ def compress(
     calibration: Iterable[Any] | None = None,
     train: TrainingData | None = None,
     evaluate: Callable[[torch.nn.Module], float] | None = None,
+    teacher: Any = None,
     seed: int = 0,
     dynamic: str = "batch",
     verify_run: bool = True,
@@ -120,6 +121,8 @@ def compress(
         calibration: batches of inputs for passes that look at activations.
         train: data and loss for passes that learn.
         evaluate: callable(module) -> float, higher is better; shown before and after in the report.
+        teacher: who `distill` learns from: a model of any of these kinds, or what answers for one
+            (`fxc.CachedTeacher`); the model before the passes where none is given.
         seed: of every random choice.
         dynamic: `batch` keeps the batch size open where the model allows it, `none` fixes all sizes.
         verify_run: run the example inputs after every pass; the other checks are always made.
@@ -142,6 +145,7 @@ def compress(
     resources = Resources(
         captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules, plugins.importances
     )
+    resources = replace(resources, teacher=graph_of_teacher(teacher, captured.inputs, dynamic))
     resources = replace(resources, before=captured.module, say=progress)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
@@ -176,6 +180,15 @@ def captured_from(model: Model, example_inputs: Any, dynamic: str) -> Captured:
     if inputs is None:
         raise InputError("the artifact holds no example inputs", hint="give some: fxc.compress(artifact, (x,), ...)")
     return replace(capture(model, inputs), notes=model.notes)
+
+
+def graph_of_teacher(teacher: Any, inputs: Inputs, dynamic: str) -> Any:
+    """Return the graph of a model to learn from; None and what answers already as they are."""
+    if teacher is None or hasattr(teacher, "answers"):
+        return teacher
+    if isinstance(teacher, Captured | Artifact | Result):
+        return captured_from(teacher, None, dynamic).module
+    return capture(teacher, inputs, dynamic=dynamic).module
 
 
 def named_instrument(one: str | Instrument, plugins: Plugins) -> Instrument:

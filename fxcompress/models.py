@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from fxcompress.compiler import Model
     from fxcompress.targets import Artifact
 
-KEYS = ("model", "inputs", "calibration", "evaluate", "train")
+KEYS = ("model", "inputs", "calibration", "evaluate", "train", "teacher")
 FORMS = "path/to/file.py:factory, package.module:factory, or an artifact.fxc"
 
 
@@ -35,6 +35,7 @@ class NamedModel:
     calibration: Any = None
     evaluate: Callable[[Any], float] | None = None
     train: Any = None
+    teacher: Any = None
 
 
 def find_model(name: str) -> NamedModel:
@@ -124,7 +125,7 @@ def called(name: str, factory: Callable[[], Any]) -> NamedModel:
         kind = f"a dict with keys {list(made)}" if isinstance(made, Mapping) else type(made).__name__
         raise ModelError(
             f"the factory {name} returned {kind}",
-            hint="return (model, example_inputs), or a dict with the keys model, inputs, calibration, evaluate, train",
+            hint=f"return (model, example_inputs), or a dict with the keys {', '.join(KEYS)}",
         )
     for key in made:
         if key not in KEYS:

@@ -82,6 +82,7 @@ def compress(
             calibration=named.calibration,
             train=named.train,
             evaluate=named.evaluate,
+            teacher=named.teacher,
             seed=chosen.seed if seed is None else seed,
             dynamic=dynamic or chosen.dynamic,
             verify_run=not no_run,

@@ -68,6 +68,7 @@ class Resources:
     original: torch.nn.Module | None = None
     axis_rules: Mapping[Any, Rule] = field(default_factory=dict)
     importances: Mapping[str, Any] = field(default_factory=dict)
+    teacher: Any = None
     before: GraphModule | None = None
     say: Callable[[str], None] | None = None
 

@@ -11,6 +11,7 @@ from fxcompress.passes.capture_teacher import CaptureTeacher
 from fxcompress.passes.clip import Clip
 from fxcompress.passes.cluster import Cluster
 from fxcompress.passes.convert import Convert
+from fxcompress.passes.distill import Distill
 from fxcompress.passes.drop_blocks import DropBlocks
 from fxcompress.passes.eliminate_dead_nodes import EliminateDeadNodes
 from fxcompress.passes.equalize import Equalize
@@ -37,6 +38,7 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
         Clip,
         Cluster,
         Convert,
+        Distill,
         DropBlocks,
         EliminateDeadNodes,
         Equalize,

@@ -1,0 +1,58 @@
+"""The modules of a graph that follow one another: what features are compared of where nobody says."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from torch.fx import GraphModule
+
+from fxcompress.graph.nodes import scope
+from fxcompress.graph.tensors import tensor_of
+
+# A module with more than this share of all parameters is looked into: its own modules are the stages.
+_MOST = 0.6
+
+
+def stages(module: GraphModule) -> tuple[str, ...]:
+    """Return paths of modules with matrices, in the order in which they end, none of which holds another."""
+    sizes = _sizes(module)
+    chosen = _children("", sizes)
+    whole = sum(sizes[path] for path in chosen)
+    while True:
+        large = next((path for path in chosen if sizes[path] > _MOST * whole and _children(path, sizes)), None)
+        if large is None:
+            return tuple(sorted(chosen, key=list(_ends(module, chosen)).index))
+        chosen = [path for path in chosen if path != large] + _children(large, sizes)
+
+
+def _sizes(module: GraphModule) -> Counter[str]:
+    """Return the elements of the matrices that each module path, at every level, calculates with."""
+    sizes: Counter[str] = Counter()
+    for node in module.graph.nodes:
+        if node.op != "call_function":
+            continue
+        path = scope(node)
+        held = [tensor_of(module, source) for source in node.all_input_nodes]
+        elements = sum(tensor.numel() for tensor in held if tensor is not None and tensor.dim() > 1)
+        words = path.split(".") if path else []
+        for count in range(1, len(words) + 1):
+            sizes[".".join(words[:count])] += elements
+    return Counter({path: size for path, size in sizes.items() if size})
+
+
+def _children(path: str, sizes: Counter[str]) -> list[str]:
+    """Return the paths one level below `path`; where there is but one, and it is no module in a list, those below."""
+    level = path.count(".") + 1 if path else 0
+    return [one for one in sizes if one.count(".") == level and (not path or one.startswith(f"{path}."))]
+
+
+def _ends(module: GraphModule, paths: list[str]) -> dict[str, int]:
+    """Return the paths in the order of their last calls."""
+    last: dict[str, int] = {}
+    for number, node in enumerate(module.graph.nodes):
+        inside = scope(node)
+        for path in paths:
+            if inside == path or inside.startswith(f"{path}."):
+                last.pop(path, None)
+                last[path] = number
+    return last

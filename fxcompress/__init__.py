@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fxcompress.contract import between as between
     from fxcompress.contract import option as option
     from fxcompress.contract import statistic as statistic
+    from fxcompress.distilling import Distillation as Distillation
+    from fxcompress.distilling import distillation as distillation
     from fxcompress.errors import ArtifactError as ArtifactError
     from fxcompress.errors import ExportError as ExportError
     from fxcompress.errors import FxcompressError as FxcompressError
@@ -36,6 +38,8 @@ if TYPE_CHECKING:
     from fxcompress.plugins import Plugins as Plugins
     from fxcompress.pruning.removing.apply import apply_plan as apply_plan
     from fxcompress.targets import load_artifact
+    from fxcompress.teaching import CachedTeacher as CachedTeacher
+    from fxcompress.teaching import LiveTeacher as LiveTeacher
     from fxcompress.writing_back import write_back as write_back
 
     load = load_artifact
@@ -56,6 +60,10 @@ _HOMES = {
     "Emitted": "contract",
     "Target": "contract",
     "TrainingData": "contract",
+    "Distillation": "distilling",
+    "distillation": "distilling",
+    "CachedTeacher": "teaching",
+    "LiveTeacher": "teaching",
     "above": "contract",
     "at_least": "contract",
     "between": "contract",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 from torch.fx import GraphModule
@@ -9,30 +11,50 @@ from torch.fx import GraphModule
 from fxcompress.contract import TrainingData
 from fxcompress.distilling.distillation import Distillation, Results
 from fxcompress.distilling.pairs import CachedSide, GraphSide, Pair, matched
-from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, Recipe
+from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, Recipe, Term
 from fxcompress.errors import PassFailed
 from fxcompress.graph.module import CapturedModule
 from fxcompress.teaching import LiveTeacher, Teacher
 from fxcompress.teaching.results import OUTPUT, result_nodes
 from fxcompress.teaching.teacher import as_graph
+from fxcompress.teaching.transforms import VALUES
 from fxcompress.text import listing, suggestion
 
 
-def arrange(
-    student: CapturedModule, teacher: Any, recipe: Recipe, data: TrainingData | None = None, seed: int = 0
+def distillation(
+    student: CapturedModule,
+    teacher: Any,
+    losses: str = "soft",
+    *,
+    pairs: Sequence[str] = (),
+    temperature: float = 4.0,
+    others: float = 8.0,
+    logits: str | None = None,
+    mask: str | None = None,
+    data: TrainingData | None = None,
+    seed: int = 0,
 ) -> Distillation:
-    """Return the distillation of `teacher` into `student`: train its `module` with its `loss`.
+    """Return what the pass `distill` trains with, for a loop of one's own: train its `module` with its `loss`.
 
     Args:
         student: the graph that learns; `fxc.capture(model, inputs).module`, or `fxc.compress(...).module`.
-        teacher: a graph, what `fxc.capture` gave, or something that answers: a `LiveTeacher`, a `CachedTeacher`.
-        recipe: what is to be learned.
+        teacher: what `fxc.capture` gave, its module, a `fxc.LiveTeacher` or a `fxc.CachedTeacher`.
+        losses, pairs, temperature, others, logits, mask: as the options of `distill`; losses with commas.
         data: for the loss of labels, and for what the student is given in place of the inputs.
         seed: of the projectors.
 
     Raises:
         PassFailed: results or places do not go together; names what there is.
+        UsageError: there is no such loss.
     """
+    terms = tuple(Term.parse(text.strip()) for text in losses.split(","))
+    return arrange(student, teacher, Recipe(terms, tuple(pairs), temperature, others, logits, mask), data, seed)
+
+
+def arrange(
+    student: CapturedModule, teacher: Any, recipe: Recipe, data: TrainingData | None = None, seed: int = 0
+) -> Distillation:
+    """Return the distillation of `teacher` into `student` as `recipe` tells; the rest is as of `distillation`."""
     answers = hasattr(teacher, "answers")
     graph = None if answers else as_graph(teacher)
     side = CachedSide(teacher.shapes) if graph is None else GraphSide(graph)
@@ -42,8 +64,23 @@ def arrange(
         names = list(teacher.names) if graph is None else list(result_nodes(graph))
         mine = _prediction(list(result_nodes(student)), recipe.logits, "student")
         results = Results(mine, _same(mine, names, recipe.logits))
+        if graph is None:
+            _check_temperature(teacher, results.teacher, recipe)
     answering = teacher if graph is None else _running(graph, pairs, results)
     return Distillation(student, answering, recipe, pairs, results, data, seed)
+
+
+def _check_temperature(teacher: Any, name: str, recipe: Recipe) -> None:
+    """Raise PassFailed where the tails of the teacher's logits were summed up at another temperature."""
+    if not name.endswith(VALUES):
+        return
+    told = re.search(r"\|topk:\d+:([0-9.]+)", name)
+    captured = float(told[1]) if told else teacher.temperature
+    if captured != recipe.temperature:
+        raise PassFailed(
+            f"the tails of the captured logits are at temperature {captured:g}, not {recipe.temperature:g}",
+            hint=f"distill{{temperature={captured:g}}}, or capture them anew",
+        )
 
 
 def _running(graph: GraphModule, pairs: tuple[Pair, ...], results: Results | None) -> Teacher:

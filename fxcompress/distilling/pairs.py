@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
-import torch
 from torch.fx import GraphModule
 
 from fxcompress.analysis.sizes import concrete
-from fxcompress.distilling.features import channel_dim
 from fxcompress.distilling.stages import stages
 from fxcompress.errors import PassFailed
 from fxcompress.teaching import Tap, find_taps, tapped
@@ -131,8 +130,9 @@ def _told(student: Side, teacher: Side, text: str) -> list[Pair]:
 
 
 def _found(student: Side, teacher: Side) -> list[Pair]:
-    mine, theirs = student.offered(), teacher.offered()
-    same = [name for name in mine if name in theirs and _fit(mine[name], theirs[name])]
+    theirs = teacher.offered()
+    mine = student.offered() | _also(student, theirs)
+    same = [name for name in mine if name in theirs and len(mine[name]) == len(theirs[name])]
     pairs = [Pair(name, name, mine[name], theirs[name]) for name in same]
     if not pairs:
         pairs = _by_order(mine, theirs)
@@ -140,6 +140,16 @@ def _found(student: Side, teacher: Side) -> list[Pair]:
         sides = f"of the student {_typed(mine)}; of the teacher {_typed(theirs)}"
         raise PassFailed(f"no places go together: {sides}", hint="tell them: pairs=student.path->teacher.path")
     return pairs
+
+
+def _also(student: Side, theirs: Mapping[str, Shape]) -> dict[str, Shape]:
+    """Return places of the student that have the names of transformed ones of the teacher."""
+    found: dict[str, Shape] = {}
+    for name in theirs:
+        if "|" in name:
+            with suppress(PassFailed):
+                found |= student.find(name)
+    return found
 
 
 def _by_order(mine: Mapping[str, Shape], theirs: Mapping[str, Shape]) -> list[Pair]:
@@ -160,27 +170,16 @@ def _spread(names: Sequence[str], count: int) -> list[str]:
 
 
 def _space(shape: Shape) -> Shape:
-    """Return the sizes of a sample but its channels."""
-    dim = _channels(shape)
-    return (*shape[:dim], -1, *shape[dim + 1 :])
-
-
-def _channels(shape: Shape) -> int:
-    """Return which dimension of a sample holds the channels."""
-    return channel_dim(torch.empty(1, *(1 for _ in shape))) - 1
-
-
-def _fit(mine: Shape, theirs: Shape) -> bool:
-    """Whether two places can be compared: of images the sizes may differ."""
-    return len(mine) == len(theirs) and (len(mine) > 2 or _space(mine) == _space(theirs))
+    """Return what places of one stage have in common: the height and width of images, the dimensions of others."""
+    return shape[1:] if len(shape) > 2 else (-1,) * len(shape)
 
 
 def _check(pair: Pair) -> None:
-    if not _fit(pair.mine, pair.theirs):
+    if len(pair.mine) != len(pair.theirs):
         why = f"{pair.student} of the student has shape {list(pair.mine)} a sample"
         raise PassFailed(
             f"{why}, {pair.teacher} of the teacher {list(pair.theirs)}",
-            hint="only channels, and sizes of images, may differ; a transform may help: path|pool",
+            hint="only sizes may differ, not the number of dimensions; a transform may help: path|pool",
         )
 
 

@@ -14,6 +14,7 @@ from fxcompress.distilling.recipe import Term
 from fxcompress.errors import PassFailed
 from fxcompress.graph.module import CapturedModule
 from fxcompress.passes.learning import Learning
+from fxcompress.teaching import CachedTeacher
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,6 @@ class Distill(Learning):
 
     def _teacher(self, context: PassContext) -> Any:
         if self.teacher is not None:
-            from fxcompress.teaching.cached import CachedTeacher
-
             return CachedTeacher(self.teacher)
         given = context.resources.teacher
         return context.resources.before if given is None else given

@@ -51,7 +51,7 @@ class CachedTeacher(KeyedTeacher):
         self.segments = self.manifest.segments
         held = OpenShard(self.folder / INDEX, index, check=check)
         where = Index(held.digests(0), held.places())
-        super().__init__(self.manifest.kept, self.manifest.batched, where, str(folder))
+        super().__init__(self.manifest.kept, self.manifest.batched, where, str(folder), self.manifest.temperature)
 
     def tensor(self, segment: int, name: str) -> torch.Tensor:
         number, inner = self.segments[segment]

@@ -23,19 +23,28 @@ class KeyedTeacher:
         batched: which of the values of a call hold a row for each sample.
         index: where the samples are.
         place: what the answers lie in, for messages.
+        temperature: of the tails of logits whose names tell none.
     """
 
-    def __init__(self, kept: Mapping[str, Kept], batched: tuple[bool, ...], index: Index, place: str) -> None:
+    def __init__(
+        self, kept: Mapping[str, Kept], batched: tuple[bool, ...], index: Index, place: str, temperature: float
+    ) -> None:
         self.names = tuple(kept)
         self.kept = dict(kept)
         self.batched = batched
         self.index = index
         self.place = place
+        self.temperature = temperature
         self.device = torch.device("cpu")
 
     def __len__(self) -> int:
         """Return how many different samples were captured."""
         return len(self.index)
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """The shape of each answer for one sample, the first that was captured."""
+        return {name: tuple(self.tensor(0, name).shape[1:]) for name in self.names}
 
     def follow(self, device: torch.device) -> None:
         """Give answers on `device` from now on."""
@@ -88,9 +97,11 @@ class KeyedTeacher:
 class RememberedTeacher(KeyedTeacher):
     """Answers from memory."""
 
-    def __init__(self, kept: Mapping[str, Kept], batched: tuple[bool, ...], segments: list[Segment]) -> None:
+    def __init__(
+        self, kept: Mapping[str, Kept], batched: tuple[bool, ...], segments: list[Segment], temperature: float
+    ) -> None:
         self.segments = segments
-        super().__init__(kept, batched, index_of(segments), "memory")
+        super().__init__(kept, batched, index_of(segments), "memory", temperature)
 
     def tensor(self, segment: int, name: str) -> torch.Tensor:
         return self.segments[segment].answers[name]

@@ -75,7 +75,7 @@ class MemorySink:
 
     def close(self, samples: int) -> RememberedTeacher:
         self.segments += joined(self.gathering.take())
-        return RememberedTeacher(self.manifest.kept, self.manifest.batched, self.segments)
+        return RememberedTeacher(self.manifest.kept, self.manifest.batched, self.segments, self.manifest.temperature)
 
     def stop(self) -> None:
         pass

@@ -2,5 +2,5 @@
 
 from fxcompress.distilling.arranging import arrange as arrange
 from fxcompress.distilling.arranging import distillation as distillation
-from fxcompress.distilling.distillation import Distillation as Distillation
+from fxcompress.distilling.objective import Distillation as Distillation
 from fxcompress.distilling.recipe import Recipe as Recipe

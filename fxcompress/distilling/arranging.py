@@ -9,7 +9,7 @@ from typing import Any
 from torch.fx import GraphModule
 
 from fxcompress.contract import TrainingData
-from fxcompress.distilling.distillation import Distillation, Results
+from fxcompress.distilling.objective import Distillation, Results
 from fxcompress.distilling.pairs import CachedSide, GraphSide, Pair, matched
 from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, Recipe, Term
 from fxcompress.errors import PassFailed

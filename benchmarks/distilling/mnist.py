@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ NOBODY_SAYS = -1
 LABELLED = 1000
 BATCH = 64
 PRUNE = "prune{macs=0.1 scope=global round_to=1 ignore=classifier.2}"
+WAYS = ("pruned", "labels", "distilled", "cached")
 SOFT = "losses=soft,hard:0.1 temperature=4"
 
 
@@ -33,15 +35,9 @@ def rows(seeds: int, epochs: int, part: int | None = None) -> Iterator[Row]:
     if part is not None:
         seen, unseen = first(seen, part), first(unseen, part)
     yield {"part": "mnist", "way": "teacher", "accuracy": accuracy(mnist_network(), unseen)}
-    for seed in range(seeds):
-        for labels in (len(seen.digits), LABELLED if part is None else part // 10):
-            for way in ("pruned", "labels", "distilled", "cached"):
-                yield {
-                    "part": "mnist",
-                    "labels": labels,
-                    "seed": seed,
-                    **taught(way, labels, seen, unseen, seed, epochs),
-                }
+    few = LABELLED if part is None else part // 10
+    for seed, labels, way in itertools.product(range(seeds), (len(seen.digits), few), WAYS):
+        yield {"part": "mnist", "labels": labels, "seed": seed, **taught(way, labels, seen, unseen, seed, epochs)}
 
 
 def taught(way: str, labels: int, seen: Images, unseen: Images, seed: int, epochs: int) -> Row:

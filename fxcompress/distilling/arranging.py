@@ -14,7 +14,7 @@ from fxcompress.distilling.pairs import CachedSide, GraphSide, Pair, matched
 from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, Recipe, Term
 from fxcompress.errors import PassFailed
 from fxcompress.graph.module import CapturedModule
-from fxcompress.teaching import LiveTeacher, Teacher
+from fxcompress.teaching import LiveTeacher, Teacher, find_taps
 from fxcompress.teaching.results import OUTPUT, result_nodes
 from fxcompress.teaching.teacher import as_graph
 from fxcompress.teaching.transforms import VALUES
@@ -61,13 +61,24 @@ def arrange(
     pairs = matched(GraphSide(student), side, recipe.pairs) if recipe.uses(*FEATURES) else ()
     results = None
     if recipe.uses(*PREDICTIONS):
-        names = list(teacher.names) if graph is None else list(result_nodes(graph))
-        mine = _prediction(list(result_nodes(student)), recipe.logits, "student")
+        names = list(teacher.names) if graph is None else _named(graph, recipe.logits)
+        mine = _prediction(_named(student, recipe.logits), recipe.logits, "student")
         results = Results(mine, _same(mine, names, recipe.logits))
         if graph is None:
             _check_temperature(teacher, results.teacher, recipe)
     answering = teacher if graph is None else _running(graph, pairs, results)
     return Distillation(student, answering, recipe, pairs, results, data, seed)
+
+
+def _named(module: GraphModule, wanted: str | None) -> list[str]:
+    """Return the names of the results of a graph, and of what else `wanted` names."""
+    results = list(result_nodes(module))
+    if wanted is None or f"{OUTPUT}.{wanted}" in results or wanted in results:
+        return results
+    try:
+        return results + [tap.name for tap in find_taps(module, [wanted])]
+    except PassFailed:
+        return results
 
 
 def _check_temperature(teacher: Any, name: str, recipe: Recipe) -> None:

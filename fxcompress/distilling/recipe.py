@@ -65,7 +65,8 @@ class Recipe:
             found by path, then by shape and order.
         temperature: of soft targets.
         others: weight of the classes that are not right in `dkd`, beta of the paper.
-        logits: which of several results the predictions are; None: the only one, or the one of that name.
+        logits: which of several results the predictions are, or the place in the model where they are; None: the only
+            result, or that of the name `logits`.
         mask: name of an input that is not zero where there is a token; other places do not count. None: all do.
     """
 

@@ -216,6 +216,28 @@ def test_errors_name_the_place_and_the_way_out(options, message):
         distilled(options)
 
 
+def test_predictions_before_the_end():
+    class Shares(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = teacher()
+
+        def forward(self, image):
+            return self.inner(image).sigmoid()
+
+    net = Shares().eval()
+    student = fxc.compress(net, EXAMPLE, PRUNE, seed=7).module
+    result = distilled("losses=soft logits=inner lr=1e-9", "", student, teacher=net)
+    seen = {}
+    net.inner.register_forward_hook(lambda module, given, made: seen.update(logits=made))
+    x = batches()[-1][0]
+    net(x)
+    told = fxc.compress(teacher(), EXAMPLE, PRUNE, seed=7).module.train()
+    assert result.stages[0].details["parts"]["soft"] == pytest.approx(
+        float(soft(told(x), seen["logits"]).detach()), rel=1e-3
+    )
+
+
 def test_hard_needs_labels():
     with pytest.raises(fxc.FxcompressError, match="needs labels"):
         distilled("losses=hard", train=None, calibration=[(x,) for x, _ in batches()])

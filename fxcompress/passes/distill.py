@@ -49,9 +49,7 @@ class Distill(Learning):
     temperature: float = option(4.0, help="of soft targets", check=above(0))
     pairs: tuple[str, ...] = option((), help="whose features are compared: path, glob or student->teacher")
     others: float = option(8.0, help="weight of the classes that are not right in dkd", check=at_least(0))
-    logits: str | None = option(
-        None, help="the predictions: one of several results, or a module before the last: classifier"
-    )
+    logits: str | None = option(None, help="the predictions: one of several results, or a place such as classifier")
     mask: str | None = option(None, help="input that is zero where a sequence is padding: attention_mask")
     teacher: str | None = option(
         None, help="folder of captured answers; the model before the passes where none is given"

@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from fxcompress import distributed as distributed
     from fxcompress import testing as testing
     from fxcompress.capturing import Captured as Captured
     from fxcompress.capturing import Inputs as Inputs
@@ -48,6 +49,7 @@ __version__ = version("fxcompress")
 
 # Where a public name lives: its module, and its name there where that is another.
 _HOMES = {
+    "distributed": "distributed",
     "testing": "testing",
     "Captured": "capturing",
     "Inputs": "capturing",

@@ -13,11 +13,13 @@ import torch
 
 from fxcompress.capturing import Captured, Inputs, capture
 from fxcompress.contract import Emitted, Pass, Resources, Target, TrainingData
+from fxcompress.distributed import alone, is_first, is_shared
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.inspect import Report
 from fxcompress.pipeline import Pipeline
 from fxcompress.pipeline.instruments import Diffs, Fingerprints, Progress, Reproducer, Snapshots, Statistics, Timing
+from fxcompress.pipeline.ranks import SameOnAllRanks, check_start
 from fxcompress.pipeline.run import run
 from fxcompress.pipeline.step import Instrument, Stage
 from fxcompress.pipeline.verify import Verify
@@ -51,7 +53,8 @@ class Result:
     @functools.cached_property
     def report(self) -> Report:
         """The table before and after: measured when it is first asked for, which takes some seconds."""
-        return build_report(self.captured, self.module, self.pipeline, self.stages, self.resources)
+        with alone():
+            return build_report(self.captured, self.module, self.pipeline, self.stages, self.resources)
 
     @property
     def plan(self) -> Plan:
@@ -70,6 +73,8 @@ class Result:
     ) -> None:
         """Write the compressed model to `path`; all of it or nothing.
 
+        Where several processes share the run, rank 0 writes, and the others return at once.
+
         Args:
             path: the file to write. Its suffix chooses the target: `.fxc` is an artifact, which `fxcompress.load` reads
                 and which holds the plan too, `.onnx` is for ONNX Runtime and others, `.pt2` for `torch.export.load`.
@@ -83,6 +88,8 @@ class Result:
             ArtifactError: the graph calls an operator that no artifact may hold, or the file cannot be written.
             ExportError: the target cannot express the graph.
         """
+        if not is_first():
+            return
         path = Path(path)
         chosen = coded_by(target_for(path, target, self.plugins or Plugins()), coding)
         text, inputs = str(self.pipeline), self.captured.inputs
@@ -113,6 +120,9 @@ def compress(
 ) -> Result:
     """Capture `model`, run `pipeline` on it, and return the compressed module with what every pass did.
 
+    Where `torch.distributed` is initialized, its processes share the work: all of them call this with the same model,
+    data and pipeline, and get the same module; see docs/distributed.md.
+
     Args:
         model: a module, an ExportedProgram, a Captured, a loaded artifact, or an earlier Result. It is not changed.
         example_inputs: a tuple of positional arguments, a dict of keyword arguments, or `fxc.Inputs`; None takes those
@@ -137,6 +147,7 @@ def compress(
         UsageError: pipeline, inputs or plugins are wrong; nothing was run.
         CaptureError: the model cannot be captured.
         StepFailed: a pass failed or did what it may not; names step, pass, plugin and node.
+        ProcessesFailed: another process of the run is gone, or was given something else.
     """
     plugins = plugins or Plugins()
     parsed = Pipeline.of(pipeline, plugins)
@@ -146,13 +157,15 @@ def compress(
         captured.inputs, calibration, train, evaluate, seed, original, plugins.axis_rules, plugins.importances
     )
     resources = replace(resources, teacher=graph_of_teacher(teacher, captured.inputs, dynamic))
+    progress = progress if is_first() else None
     resources = replace(resources, before=captured.module, say=progress)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
-        Reproducer(Path(reproduce), save_artifact) if reproduce is not None else None,
-        Snapshots(Path(snapshots)) if snapshots is not None else None,
+        Reproducer(Path(reproduce), save_artifact) if reproduce is not None and is_first() else None,
+        Snapshots(Path(snapshots)) if snapshots is not None and is_first() else None,
         Diffs() if diffs else None,
         Verify(run=verify_run),
+        SameOnAllRanks() if is_shared() else None,
         Fingerprints(),
         Statistics(),
         *(named_instrument(one, plugins) for one in instruments),
@@ -160,6 +173,8 @@ def compress(
     ]
     module = copy.deepcopy(captured.module)
     module.eval()
+    if is_shared():
+        check_start(module, str(parsed), seed)
     module, stages = run(parsed, module, resources, [one for one in around if one is not None], plugins)
     return Result(module, stages, captured, parsed, resources, plugins)
 

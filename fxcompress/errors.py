@@ -9,6 +9,7 @@ FxcompressError
 │   ├── ArtifactError         a file that is damaged, hostile or not ours
 │   └── WriteBackError        a model that cannot hold what was compressed
 ├── CaptureError              a model that cannot be captured            exit code 1
+├── ProcessesFailed           processes of one run that are gone or differ   exit code 1
 └── StepFailed                a step of a pipeline, named in full        exit code 1
     raised from
 PassFailed                    a pass that finds a precondition unmet     exit code 1
@@ -66,6 +67,10 @@ class WriteBackError(UsageError):
 
 class CaptureError(FxcompressError):
     """A model that `torch.export` does not take, with the place in the model and the way out."""
+
+
+class ProcessesFailed(FxcompressError):
+    """Processes that share one run: another one is gone, does not answer, or came to something else."""
 
 
 class ExportError(FxcompressError):

@@ -21,6 +21,7 @@ ORDER = (
     "analysis",
     "inspect",
     "contract",
+    "distributed",
     "weights",
     "schemes",
     "calibration",

@@ -7,27 +7,32 @@ from typing import Any
 
 from torch.fx import GraphModule, Interpreter, Node
 
+from fxcompress.distributed import Share
+
 
 class Lockstep:
     """A graph that runs on all batches at once, one node at a time; a value is freed after its last reader.
 
     Args:
-        batches: for each batch the values of the placeholders, in their order.
+        share: for each of our batches the values of the placeholders, in their order.
         wanted: nodes whose values are kept until they are taken.
     """
 
-    def __init__(self, module: GraphModule, batches: Iterable[Sequence[Any]], wanted: Iterable[Node] = ()) -> None:
+    def __init__(self, module: GraphModule, share: Share[list[Any]], wanted: Iterable[Node] = ()) -> None:
+        self.share = share
+        self.done: set[Node] = set()
         self.waiting = iter([node for node in module.graph.nodes if node.op != "output"])
         self.wanted = set(wanted)
-        self.runs = [_Run(module, values, self.wanted) for values in batches]
+        self.runs = [_Run(module, values, self.wanted) for values in share]
 
     def until(self, node: Node) -> None:
         """Run what comes before `node`, and `node`; nothing where that has been."""
-        while node not in self.runs[0].env:
+        while node not in self.done:
             self.step(next(self.waiting))
 
     def step(self, node: Node) -> None:
         """Run one node, all of whose inputs have been run."""
+        self.done.add(node)
         for run in self.runs:
             run.step(node)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.observe import flat_inputs, observe
 from fxcompress.capturing import Inputs
+from fxcompress.distributed import Share, deal, merged_row, together
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 
@@ -18,9 +19,11 @@ _HINT = "leave the batch out, or mend it"
 
 
 class Sees(Protocol):
-    """What is told of every value of a node; an observer, for one."""
+    """What is told of every value of a node; an observer, for one. It merges with what was told of later batches."""
 
     def update(self, tensor: torch.Tensor) -> None: ...
+
+    def merge(self, other: Self) -> None: ...
 
 
 T = TypeVar("T", bound=Sees)
@@ -30,6 +33,8 @@ def calibrate(
     module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[Node], T]
 ) -> dict[Node, T]:
     """Return for each of `values` an observer that has seen what the node gives for each of `batches`.
+
+    Where several processes share the work, each runs some of the batches, and all get what was seen of all.
 
     Args:
         module: as it is captured; it is left as it was.
@@ -50,23 +55,27 @@ def calibrate(
             except InputError as error:
                 raise InputError(f"%{node.name}: {error.message}", hint=error.hint) from error
 
-    for index, batch in enumerate(batches):
-        with numbered(index):
-            observe(module, checked(module, batch), look)
-    return observers
+    share = deal(batches)
+    with together():
+        for index, batch in share.numbered():
+            with numbered(index):
+                observe(module, checked(module, batch), look)
+    return dict(zip(observers, merged_row(list(observers.values())), strict=True))
 
 
-def values_of(module: GraphModule, batches: Iterable[Inputs]) -> list[list[Any]]:
-    """Return for each of `batches` the values of the placeholders of `module`.
+def values_of(module: GraphModule, batches: Iterable[Inputs]) -> Share[list[Any]]:
+    """Return for each of `batches` that is this process's the values of the placeholders of `module`.
 
     Raises:
         InputError: as `calibrate` does.
     """
+    share = deal(batches)
     found = []
-    for index, batch in enumerate(batches):
-        with numbered(index):
-            found.append(flat_inputs(module, checked(module, batch)))
-    return found
+    with together():
+        for index, batch in share.numbered():
+            with numbered(index):
+                found.append(flat_inputs(module, checked(module, batch)))
+    return Share(tuple(found), share.first, share.count)
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 import click
@@ -32,12 +33,18 @@ for command in (compress, diff, inspect, passes, plugins, bench, reproduce, demo
     group.add_command(command)
 
 
+def told(error: FxcompressError) -> str:
+    """Return what is printed of an error; by other processes than the first one of torchrun a line is enough."""
+    rank = os.environ.get("RANK", "0") if os.environ.get("WORLD_SIZE", "1") != "1" else "0"
+    return f"error: {error}" if rank == "0" else f"rank {rank}: error: {error.message.splitlines()[0]}"
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit: 0 done, 1 a pass or check failed, 2 the call was wrong."""
     try:
         group.main(args=arguments, prog_name="fxcompress", standalone_mode=False)
     except FxcompressError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(told(error), err=True)
         sys.exit(error.exit_code)
     except click.ClickException as error:
         error.show()

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 @click.option("--no-run", is_flag=True, help="Do not run the example inputs after every pass; the other checks stay.")
 @click.option("--reproduce", type=FOLDER, help="A failing pass leaves the graph just before it in this folder.")
 @click.option("--snapshots", type=FOLDER, help="Write the graph after every pass into this folder, as text.")
+@click.option(
+    "--timeout", type=float, default=None, metavar="SECONDS", help="Under torchrun, how long to wait for others (1800)."
+)
 @click.option("-i", "--instrument", "instruments", multiple=True, metavar="NAME", help="Run an instrument of a plugin.")
 @plugin_option
 @json_option
@@ -50,6 +53,7 @@ def compress(
     no_run: bool,
     reproduce: Path | None,
     snapshots: Path | None,
+    timeout: float | None,
     instruments: tuple[str, ...],
     names: tuple[str, ...],
     as_json: bool,
@@ -59,9 +63,15 @@ def compress(
 
     \b
     fxcompress compress model.py:trained --pipeline "fold-bn,mask{sparsity=0.8}" -o small.fxc --report report.html
+
+    \b
+    Several processes share the work under torchrun:
+    torchrun --nproc-per-node 2 -m fxcompress compress model.py:trained --pipeline ... -o small.fxc
     """
     check_writable(output, report)
     from fxcompress.compiler import compress as run_pipeline
+    from fxcompress.distributed import is_first, started
+    from fxcompress.distributed.starting import TIMEOUT
     from fxcompress.models import find_model
     from fxcompress.pipeline import Pipeline
     from fxcompress.plugins import Plugins
@@ -72,8 +82,8 @@ def compress(
     plugins = Plugins(names)
     pipeline = Pipeline.parse(chosen.pipeline, plugins)
     chosen_target = None if output is None else coded_by(target_for(output, target, plugins), coding)
-    named = find_model(model)
-    with Progress(quiet=quiet) as progress:
+    with started(TIMEOUT if timeout is None else timeout), Progress(quiet=quiet or not is_first()) as progress:
+        named = find_model(model)
         progress("capture")
         result = run_pipeline(
             named.model,
@@ -92,6 +102,8 @@ def compress(
             plugins=plugins,
             progress=progress,
         )
+        if not is_first():
+            return
         progress("measure before and after")
         finish(result, named.name, output, report, as_json, chosen_target, progress)
 

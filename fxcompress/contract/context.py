@@ -30,11 +30,14 @@ class TrainingData:
             in for it.
         for_student: callable(*inputs) -> inputs, what the model that learns is given in place of them (smaller
             images, say); a teacher sees the inputs as they are.
+        sharded: where several processes share the work, the batches of each are its own part of the data; otherwise all
+            have the same batches, and fxcompress cuts them. A DataLoader with a DistributedSampler is known as sharded.
     """
 
     batches: Iterable[tuple[Any, Any]]
     loss: Callable[[Any, Any], torch.Tensor] | None = None
     for_student: Callable[..., Any] | None = None
+    sharded: bool = False
 
     def seen_by_student(self, inputs: Inputs) -> Inputs:
         """Return the inputs of a batch for the model that learns.

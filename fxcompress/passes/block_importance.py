@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.blocks import Block, is_sum
 from fxcompress.analysis.observe import observe
 from fxcompress.capturing.inputs import Inputs
+from fxcompress.distributed import deal, together, totals
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import NORMS
 from fxcompress.graph.tensors import tensor_of
@@ -28,13 +29,16 @@ def influence(module: GraphModule, blocks: Sequence[Block], batches: Iterable[In
     Men et al., ShortGPT: Layers in Large Language Models are More Redundant Than You Expect, 2024; there the vectors
     are those of the tokens.
     """
-    totals = dict.fromkeys(blocks, 0.0)
+    sums = dict.fromkeys(blocks, 0.0)
     samples = dict.fromkeys(blocks, 0)
-    for batch in batches:
-        for block, cosines in cosines_of(module, blocks, batch).items():
-            totals[block] += float(cosines.sum())
-            samples[block] += cosines.numel()
-    return {block: 1 - totals[block] / samples[block] for block in blocks}
+    share = deal(batches)
+    with together():
+        for batch in share:
+            for block, cosines in cosines_of(module, blocks, batch).items():
+                sums[block] += float(cosines.sum())
+                samples[block] += cosines.numel()
+    of_all = zip(blocks, totals(list(sums.values())), totals(list(samples.values())), strict=True)
+    return {block: 1 - total / count for block, total, count in of_all}
 
 
 def cosines_of(module: GraphModule, blocks: Sequence[Block], batch: Inputs) -> dict[Block, torch.Tensor]:

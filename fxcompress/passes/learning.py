@@ -10,6 +10,7 @@ from typing import Literal
 from torch.fx import GraphModule
 
 from fxcompress.contract import Pass, PassContext, TrainingData, above, at_least, between, option, statistic
+from fxcompress.distributed import note_on_sharing
 from fxcompress.errors import PassFailed
 from fxcompress.graph.fingerprint import fingerprint
 from fxcompress.training import Around, Checkpoint, Objective, Settings, train
@@ -81,6 +82,7 @@ class Learning(Pass):
         context.details["losses"] = done.losses
         if done.scores:
             context.details |= {"scores": done.scores, "best_epoch": None if done.best is None else done.best + 1}
+        note_on_sharing(learner, data, context)
         self._tell(context, done.epoch, begun)
 
     def _checkpoint(self, module: GraphModule, seed: int) -> Checkpoint | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.observe import buffers_restored, flat_inputs
+from fxcompress.analysis.observe import buffers_restored
+from fxcompress.calibration.run import values_of
 from fxcompress.contract import Pass, PassContext, above, at_least, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.pruning.refitting.layer_by_layer import Settings, Task, refit, tasks_of
@@ -61,10 +62,10 @@ class Reconstruct(Pass):
         todo = {node: task for node, task in tasks.items() if isinstance(task, Task)}
         outcomes: dict[Node, Fit | str] = {node: task for node, task in tasks.items() if isinstance(task, str)}
         if todo:
-            values = tuple([flat_inputs(one, batch) for batch in batches] for one in (module, before))
+            values = values_of(module, batches), values_of(before, batches)
             settings = Settings(self.samples, self.damping, self.bias, context.generator())
             with torch.no_grad(), buffers_restored(module), buffers_restored(before):
-                outcomes |= refit(module, before, todo, (values[0], values[1]), settings)
+                outcomes |= refit(module, before, todo, values, settings)
         self._tell(context, outcomes, {node: task.layer.path for node, task in todo.items()})
         return module
 

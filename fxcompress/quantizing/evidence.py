@@ -13,10 +13,11 @@ from fxcompress.calibration.gram import Gram
 from fxcompress.calibration.lockstep import Lockstep
 from fxcompress.calibration.run import numbered
 from fxcompress.contract import PassContext
+from fxcompress.distributed import Share, merged, together
 from fxcompress.errors import InputError
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import CONVOLUTIONS
-from fxcompress.weights.layer_rows import Layer, chosen_places, places_of, rows_at
+from fxcompress.weights.layer_rows import Layer, chosen_places, drawn_rows, places_of, rows_at
 
 Geometry = tuple[object, ...]
 
@@ -54,21 +55,23 @@ class Evidence:
         return known[geometry]
 
     def _gathered(self, layer: Layer, node: Node) -> Gram:
-        gram, generator = Gram(), self.context.generator()
-        given = list(self.ours.values(Layer(node, layer.path).source))
+        gram, share = Gram(), self.ours.share
+        given = tuple(self.ours.values(Layer(node, layer.path).source))
         beside: list[torch.Tensor | None] = [None] * len(given)
         if self.before is not None:
             self.before.until(layer.source)
             beside = list(self.before.values(layer.source))
-        count = -(-self.samples // len(given))
         kernel = argument(layer.node, "weight").meta["val"].shape[2:] if layer.input_dim else torch.Size()
-        for index, (one, other) in enumerate(zip(given, beside, strict=True)):
-            places = places_of(layer, one, kernel)
-            chosen = chosen_places(layer, places, count, generator)
-            old = None if other is None else rows_at(layer, places_of(layer, other, kernel), chosen)
-            with numbered(index), of_input(node):
-                gram.update(rows_at(layer, places, chosen), old)
-        return gram
+        seen = Share(given, share.first, share.count)
+        drawn = drawn_rows(layer, seen, kernel, -(-self.samples // share.count), self.context.generator())
+        with together():
+            for (index, one), other, rows in zip(seen.numbered(), beside, drawn, strict=True):
+                places = places_of(layer, one, kernel)
+                chosen = chosen_places(layer, places, rows)
+                old = None if other is None else rows_at(layer, places_of(layer, other, kernel), chosen)
+                with numbered(index), of_input(node):
+                    gram.update(rows_at(layer, places, chosen), old)
+        return merged(gram)
 
 
 @contextmanager

@@ -15,6 +15,7 @@ from fxcompress.analysis.fidelity import FidelitySums, decibels
 from fxcompress.analysis.observe import buffers_restored
 from fxcompress.calibration.run import checked
 from fxcompress.capturing import Inputs
+from fxcompress.distributed import deal, rank, together, totals, world
 from fxcompress.errors import InputError
 from fxcompress.quantizing.grafting import Grafts
 from fxcompress.quantizing.ledger import Ledger
@@ -45,7 +46,7 @@ def sensitivities(
     """Return the score of every weight of `grafts`, the most sensitive first.
 
     Each batch runs once through the whole graph, and for every layer again from that layer on. What `ledger` holds
-    already is not measured again.
+    already is not measured again. Where several processes share the work, the layers are dealt to them in turn.
 
     Raises:
         InputError: a batch does not fit the graph; the message begins with its number.
@@ -54,12 +55,11 @@ def sensitivities(
     variants = {path: grafts.alone(path) for path in grafts.weights}
     for index, batch in enumerate(batches):
         todo = {path: variant for path, variant in variants.items() if not ledger.has(path, index)}
-        _compare(grafts, index, batch, todo, ledger)
+        with together():
+            _compare(grafts, index, batch, dict(list(todo.items())[rank() :: world()]), ledger)
+        ledger.share()
     if evaluate is not None:
-        for path, variant in variants.items():
-            if path not in ledger.metrics:
-                with torch.no_grad():
-                    ledger.add_metric(path, float(evaluate(variant)))
+        _judge({path: one for path, one in variants.items() if path not in ledger.metrics}, evaluate, ledger)
     ledger.save()
     found = [_score(path, ledger, evaluate is not None) for path in variants]
     return sorted(found, key=lambda score: -score.noise)
@@ -79,6 +79,17 @@ def _compare(grafts: Grafts, index: int, batch: Inputs, variants: Mapping[str, G
         raise InputError(f"calibration batch {index}: {error.message}", hint=error.hint) from error
 
 
+def _judge(variants: Mapping[str, GraphModule], evaluate: Evaluate, ledger: Ledger) -> None:
+    """Evaluate each of `variants`, one for each process at a time."""
+    waiting = list(variants)
+    while waiting:
+        now, waiting = waiting[: world()], waiting[world() :]
+        for path in now[rank() : rank() + 1]:
+            with torch.no_grad():
+                ledger.add_metric(path, float(evaluate(variants[path])))
+        ledger.share()
+
+
 def _score(path: str, ledger: Ledger, judged: bool) -> Score:
     signal, noise = ledger.total(path)
     share = math.inf if signal == 0 and noise > 0 else noise / signal if noise else 0.0
@@ -93,7 +104,9 @@ class Yardstick:
     """
 
     def __init__(self, module: GraphModule, batches: Sequence[Inputs]) -> None:
-        self.batches = [checked(module, batch) for batch in batches]
+        share = deal(batches)
+        with together():
+            self.batches = [checked(module, batch) for batch in share]
         self.references = [self._results(module, batch) for batch in self.batches]
 
     def sqnr_db(self, other: GraphModule) -> float:
@@ -101,7 +114,7 @@ class Yardstick:
         sums = FidelitySums()
         for batch, reference in zip(self.batches, self.references, strict=True):
             sums.see(reference, self._results(other, batch))
-        return sums.sqnr_db()
+        return decibels(*totals([sums.signal, sums.noise]))
 
     def _results(self, module: GraphModule, batch: Inputs) -> Any:
         with torch.no_grad(), buffers_restored(module):

@@ -12,8 +12,18 @@ from typing import Any
 import torch
 from torch.fx import GraphModule
 
-from fxcompress.capturing import as_inputs
 from fxcompress.contract import TrainingData
+from fxcompress.distributed import (
+    Slice,
+    begin_epoch,
+    computed,
+    from_first,
+    gathered,
+    is_first,
+    of_first,
+    slices,
+    sum_gradients,
+)
 from fxcompress.errors import PassFailed
 from fxcompress.training.checkpoint import Checkpoint, Saved, copied, put_back, tensors_of
 from fxcompress.training.objective import Objective, Supervised
@@ -57,6 +67,9 @@ def train(
 
     The global generators of torch, NumPy and Python begin with `seed` and are afterwards as they were.
 
+    Where several processes share the work, each computes a slice of every batch, and the step is that of the whole
+    batch. They save one state, and end with the same weights.
+
     Raises:
         PassFailed: there is nothing to learn, the data has no batches, or a loss is not finite.
     """
@@ -92,7 +105,7 @@ class _Run:
 
     def go_on(self) -> None:
         """Take up where the checkpoint left off, where there is one."""
-        saved = self.around.checkpoint.load() if self.around.checkpoint is not None else None
+        saved = from_first(self.around.checkpoint.load) if self.around.checkpoint is not None else None
         if saved is None:
             return
         put_back(self.module, saved.model)
@@ -115,8 +128,8 @@ class _Run:
     def epoch(self) -> None:
         """Train for one epoch, or for what is left of it."""
         self.module.train()
-        for inputs, targets in self._batches():
-            self.step(inputs, targets)
+        for piece in self._batches():
+            self.step(piece)
             if self.progress.steps % self.around.save_every == 0:
                 self.save()
         done = self.progress
@@ -130,11 +143,12 @@ class _Run:
         self._evaluate()
         self._say()
 
-    def _batches(self) -> Iterator[tuple[Any, Any]]:
-        """Yield the batches of an epoch that are not done yet."""
+    def _batches(self) -> Iterator[Slice]:
+        """Yield what is ours of the batches of an epoch that are not done yet."""
         now, self.skip = self.skip, None
         self.epoch_random, self.own = global_state(), own_state(self.data.batches)
-        batches = iter(self.data.batches)
+        begin_epoch(self.data, self.progress.epoch)
+        batches = slices(self.data, self.module)
         if now is not None and self.progress.batch:
             done = sum(1 for _ in itertools.islice(batches, self.progress.batch))
             if done < self.progress.batch:
@@ -142,19 +156,21 @@ class _Run:
             restore_global(now)
         yield from batches
 
-    def step(self, inputs: Any, targets: Any) -> None:
+    def step(self, piece: Slice) -> None:
         """Take one step of the optimizer."""
-        done, given = self.progress, as_inputs(inputs)
+        done = self.progress
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.rate(done.steps, self.steps)
         self.optimizer.zero_grad()
-        with autocast(self.parameters[0].device, self.settings):
-            loss = self.objective.loss(self.module, given, targets, self._share_done())
-        number = float(loss.detach())
+        with computed(piece):
+            with autocast(self.parameters[0].device, self.settings):
+                loss = self.objective.loss(self.module, piece.inputs, piece.targets, self._share_done())
+            own = loss if piece.share == 1 else loss * piece.share
+            own.backward()
+        number = float(sum_gradients(self.parameters, own))
         if not math.isfinite(number):
             where = f"step {done.steps + 1} (epoch {done.epoch + 1}, batch {done.batch + 1})"
             raise PassFailed(f"the loss is {number} at {where}", hint="try a smaller lr, warmup=0.1 or clip=1")
-        loss.backward()
         if self.settings.clip is not None:
             torch.nn.utils.clip_grad_norm_(self.parameters, self.settings.clip)
         self.around.look()
@@ -172,7 +188,7 @@ class _Run:
             return
         self.module.eval()
         with torch.no_grad():
-            self.progress.scores.append(float(self.around.evaluate(self.module)))
+            self.progress.scores.append(of_first(float(self.around.evaluate(self.module))))
         if self.settings.best and self.progress.stale == 0:
             self.best = copied(tensors_of(self.module))
 
@@ -186,7 +202,7 @@ class _Run:
         self.around.say(f"epoch {done.epoch} of {self.settings.epochs}: mean loss {done.losses[-1]:.4g}{score}")
 
     def save(self) -> None:
-        if self.around.checkpoint is None:
+        if self.around.checkpoint is None or not is_first():
             return
         state, optimizer = tensors_of(self.module), self.optimizer.state_dict()
         self.around.checkpoint.save(
@@ -201,7 +217,7 @@ def batches_of(data: TrainingData, settings: Settings) -> int:
         PassFailed: the schedule needs the number, and the data does not tell.
     """
     if isinstance(data.batches, Sized):
-        return len(data.batches)
+        return max(gathered(len(data.batches)))
     if settings.counts_steps:
         raise PassFailed(
             "the training data does not say how many batches it has, which the schedule needs to know",

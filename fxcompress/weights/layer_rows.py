@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch.fx import GraphModule, Node
 
+from fxcompress.distributed import Share, all_of
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import CONVOLUTIONS, TRANSPOSED_CONVOLUTIONS
 from fxcompress.graph.tensors import Sources, tensor_of
@@ -104,14 +105,15 @@ def layer_of(module: GraphModule, sources: Sources, node: Node) -> Layer | str |
 
 
 def rows_of_batch(
-    layer: Layer, given: torch.Tensor, target: torch.Tensor, kernel: torch.Size, count: int, generator: torch.Generator
+    layer: Layer, given: torch.Tensor, target: torch.Tensor, kernel: torch.Size, drawn: torch.Tensor
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Return at most `count` rows of what a layer is given and should give, in the order of the batch.
+    """Return rows of what a layer is given and should give, in the order of the batch.
 
     Args:
         given: what it is given: [..., channels], or [batch, channels, ...] of a convolution.
         target: what it should give: [..., outputs], or [batch, outputs, ...].
         kernel: the sizes of a convolution's kernel.
+        drawn: which of the rows, see `drawn_rows`.
 
     Returns:
         inputs [groups, rows, width] and targets [groups, rows, outputs of a group].
@@ -119,7 +121,7 @@ def rows_of_batch(
     places = places_of(layer, given, kernel)
     if is_call(layer.node, *CONVOLUTIONS):
         target = target.movedim(layer.channel_axis, -1)
-    chosen = chosen_places(layer, places, count, generator)
+    chosen = chosen_places(layer, places, drawn)
     targets = target.reshape(*places.shape[: len(chosen)], -1)[chosen].reshape(len(chosen[0]), layer.groups, -1)
     return rows_at(layer, places, chosen), targets.transpose(0, 1)
 
@@ -136,12 +138,25 @@ def places_of(layer: Layer, given: torch.Tensor, kernel: torch.Size) -> torch.Te
     return given[None] if given.dim() == 1 else given
 
 
-def chosen_places(
-    layer: Layer, places: torch.Tensor, count: int, generator: torch.Generator
-) -> tuple[torch.Tensor, ...]:
-    """Return the indices of at most `count` places, drawn at random, in order."""
-    shape = places.shape[: layer.channel_axis]
-    return torch.unravel_index(sample(shape.numel(), count, generator).to(places.device), shape)
+def drawn_rows(
+    layer: Layer, given: Share[torch.Tensor], kernel: torch.Size, count: int, generator: torch.Generator
+) -> list[torch.Tensor]:
+    """Return which rows of each batch are looked at, at most `count` drawn at random, in order.
+
+    `generator` draws for the batches of all processes one after the other, so that it does not matter who has which.
+
+    Args:
+        given: what the layer is given, batch by batch: [..., channels], or [batch, channels, ...] of a convolution.
+        kernel: the sizes of a convolution's kernel.
+    """
+    shapes = [places_of(layer, torch.empty_like(one, device="meta"), kernel).shape for one in given]
+    counts = all_of([shape[: layer.channel_axis].numel() for shape in shapes])
+    return given.of([sample(total, count, generator) for total in counts])
+
+
+def chosen_places(layer: Layer, places: torch.Tensor, drawn: torch.Tensor) -> tuple[torch.Tensor, ...]:
+    """Return the indices of the places whose numbers were `drawn`."""
+    return torch.unravel_index(drawn.to(places.device), places.shape[: layer.channel_axis])
 
 
 def rows_at(layer: Layer, places: torch.Tensor, chosen: tuple[torch.Tensor, ...]) -> torch.Tensor:

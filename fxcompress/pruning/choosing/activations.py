@@ -12,8 +12,9 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.axes.analyse import Axes
 from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.observe import observe
-from fxcompress.capturing import Inputs, as_inputs
+from fxcompress.capturing import Inputs
 from fxcompress.contract import TrainingData
+from fxcompress.distributed import computed, deal, merged_row, slices, sum_tensors, together
 from fxcompress.graph.tensors import named_tensors
 
 
@@ -32,26 +33,47 @@ class Observed:
     squares: torch.Tensor
 
 
+class Sums:
+    """Sums of the absolute values and the squares at each of `size` positions, in float64, and of how many values."""
+
+    def __init__(self, size: int) -> None:
+        self.magnitude, self.squares = (torch.zeros(size, dtype=torch.float64) for _ in range(2))
+        self.count = 0
+
+    def add(self, rows: torch.Tensor) -> None:
+        """Add float64 [positions, values]."""
+        self.magnitude = self.magnitude.to(rows) + rows.abs().sum(1)
+        self.squares = self.squares.to(rows) + rows.square().sum(1)
+        self.count += rows.shape[1]
+
+    def merge(self, other: Sums) -> None:
+        """Add what `other` has seen."""
+        device = (self if self.count else other).magnitude.device
+        self.magnitude = self.magnitude.to(device) + other.magnitude.to(device)
+        self.squares = self.squares.to(device) + other.squares.to(device)
+        self.count += other.count
+
+
 def observe_consumers(module: GraphModule, axes: Axes, batches: Iterable[Inputs]) -> dict[int, Observed]:
     """Run the calibration batches; return by the id of each contracted axis of a stored weight what flows into it."""
     sites = _sites(axes)
-    sums: dict[int, Observed] = {}
-    counts: dict[int, int] = {}
+    seen = {id(weight): (given, Sums(given.size)) for pairs in sites.values() for given, weight in pairs}
 
     def look(node: Node, value: Any, seconds: float) -> None:
         for given, weight in sites.get(node, ()):
             tensor = given.value.of(value).detach()
-            rows = tensor.movedim(given.dim, 0).reshape(given.size, -1).double()
-            seen = sums.setdefault(id(weight), Observed(given, torch.zeros(given.size), torch.zeros(given.size)))
-            seen.magnitude = seen.magnitude.to(rows) + rows.abs().sum(1)
-            seen.squares = seen.squares.to(rows) + rows.square().sum(1)
-            counts[id(weight)] = counts.get(id(weight), 0) + rows.shape[1]
+            seen[id(weight)][1].add(tensor.movedim(given.dim, 0).reshape(given.size, -1).double())
 
-    for batch in batches:
-        observe(module, batch, look)
-    for key, seen in sums.items():
-        seen.magnitude, seen.squares = seen.magnitude / counts[key], seen.squares / counts[key]
-    return sums
+    share = deal(batches)
+    with together():
+        for batch in share:
+            observe(module, batch, look)
+    sums = merged_row([sums for _, sums in seen.values()])
+    return {
+        key: Observed(given, one.magnitude / one.count, one.squares / one.count)
+        for (key, (given, _)), one in zip(seen.items(), sums, strict=True)
+        if one.count
+    }
 
 
 def _sites(axes: Axes) -> dict[Node, list[tuple[Axis, Axis]]]:
@@ -84,9 +106,12 @@ def _summed(
 ) -> dict[int, torch.Tensor]:
     """Return by the id of each parameter that the loss depends on its gradient, summed over the first batches."""
     sums: dict[int, torch.Tensor] = {}
-    for _, (inputs, targets) in zip(range(batches), data.batches, strict=False):
-        loss = data.loss_of(module, as_inputs(inputs), targets)
-        for one, gradient in zip(parameters, torch.autograd.grad(loss, parameters, allow_unused=True), strict=True):
+    for _, piece in zip(range(batches), slices(data, module), strict=False):
+        with computed(piece):
+            loss = data.loss_of(module, piece.inputs, piece.targets) * piece.share
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        for one, gradient in zip(parameters, found, strict=True):
             if gradient is not None:
                 sums[id(one)] = sums[id(one)] + gradient if id(one) in sums else gradient
+    sum_tensors(list(sums.values()))
     return sums

@@ -10,11 +10,12 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.calibration.lockstep import Lockstep
+from fxcompress.distributed import Share, merged_row
 from fxcompress.graph.tensors import Sources, attribute, named_tensors
 from fxcompress.pruning.refitting.fitted_bias import FittedBias
 from fxcompress.pruning.refitting.least_squares import Fit, Moments, best_fit
 from fxcompress.pruning.removing.history import kept_since
-from fxcompress.weights.layer_rows import Layer, layer_of, rows_of_batch
+from fxcompress.weights.layer_rows import Layer, drawn_rows, layer_of, rows_of_batch
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def refit(
     module: GraphModule,
     before: GraphModule,
     tasks: Mapping[Node, Task],
-    batches: tuple[Sequence[Sequence[Any]], Sequence[Sequence[Any]]],
+    batches: tuple[Share[list[Any]], Share[list[Any]]],
     settings: Settings,
 ) -> dict[Node, Fit | str]:
     """Fit the layers of `tasks` in the order of the graph, each on what the layers before it, fitted, give.
@@ -114,7 +115,8 @@ def refit(
     Both graphs are run once, side by side.
 
     Args:
-        batches: for each batch the values of the placeholders, of `module` and of `before`.
+        batches: for each of our batches the values of the placeholders, of `module` and of `before`. Where several
+            processes share the work, the moments are those of the batches of all.
     """
     ours = Lockstep(module, batches[0])
     theirs = Lockstep(before, batches[1], [task.target for task in tasks.values()])
@@ -124,7 +126,8 @@ def refit(
         if node in tasks:
             task = tasks[node]
             bias = FittedBias(module, sources, task.layer, make=settings.bias)
-            given, wanted = list(ours.values(task.layer.source)), theirs.take(task.target)
+            given = Share(tuple(ours.values(task.layer.source)), ours.share.first, ours.share.count)
+            wanted = theirs.take(task.target)
             outcomes[node] = fit = _refit_layer(module, task, given, wanted, settings, bias)
             if isinstance(fit, Fit) and fit.weight is not None:
                 made = _store(module, task.layer, fit.weight, bias)
@@ -137,7 +140,7 @@ def refit(
 def _refit_layer(
     module: GraphModule,
     task: Task,
-    given: Sequence[torch.Tensor],
+    given: Share[torch.Tensor],
     wanted: Sequence[torch.Tensor],
     settings: Settings,
     bias: FittedBias,
@@ -152,6 +155,7 @@ def _refit_layer(
         split = x.shape[1] - x.shape[1] // 4
         learned.add(inputs[:, :split], targets[:, :split])
         held_out.add(inputs[:, split:], targets[:, split:])
+    learned, held_out = merged_row([learned, held_out])
     if not (learned.rows and held_out.rows):
         return "there are too few calibration data"
     if not (learned.finite() and held_out.finite()):
@@ -162,16 +166,16 @@ def _refit_layer(
 def _rows(
     task: Task,
     kernel: torch.Size,
-    given: Sequence[torch.Tensor],
+    given: Share[torch.Tensor],
     wanted: Sequence[torch.Tensor],
     settings: Settings,
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """Yield for every batch what the layer is given and should give, as `rows_of_batch` does."""
-    count = -(-settings.samples // len(given))
-    for value, target in zip(given, wanted, strict=True):
+    drawn = drawn_rows(task.layer, given, kernel, -(-settings.samples // given.count), settings.generator)
+    for value, target, rows in zip(given, wanted, drawn, strict=True):
         if task.kept is not None:
             target = target.index_select(task.layer.channel_axis, torch.tensor(task.kept, device=target.device))
-        yield rows_of_batch(task.layer, value, target, kernel, count, settings.generator)
+        yield rows_of_batch(task.layer, value, target, kernel, rows)
 
 
 def _store(module: GraphModule, layer: Layer, weight: torch.Tensor, bias: FittedBias) -> Node | None:

@@ -32,10 +32,15 @@ class Moments:
         self.targets += float(y.square().sum())
         self.rows += x.shape[1]
 
+    def merge(self, other: Moments) -> None:
+        """Add what `other` has seen."""
+        self.inputs, self.cross = self.inputs + other.inputs, self.cross + other.cross
+        self.targets, self.rows = self.targets + other.targets, self.rows + other.rows
+
     def __add__(self, other: Moments) -> Moments:
         made = Moments(self.cross.shape, self.cross.device)
-        made.inputs, made.cross = self.inputs + other.inputs, self.cross + other.cross
-        made.targets, made.rows = self.targets + other.targets, self.rows + other.rows
+        made.merge(self)
+        made.merge(other)
         return made
 
     def finite(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from typing import Self
 
 import torch
 from torch.fx import GraphModule, Node
@@ -38,6 +39,10 @@ class Largest:
     def update(self, tensor: torch.Tensor) -> None:
         for one in self.seen.values():
             one.update(tensor)
+
+    def merge(self, other: Self) -> None:
+        for axis, one in self.seen.items():
+            one.merge(other.seen[axis])
 
     def along(self, axis: int) -> torch.Tensor:
         one = self.seen[axis]

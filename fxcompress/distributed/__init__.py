@@ -1,0 +1,32 @@
+"""One run shared by several processes, on one machine or more, over `torch.distributed`."""
+
+from fxcompress.distributed.agreement import alike as alike
+from fxcompress.distributed.agreement import from_first as from_first
+from fxcompress.distributed.agreement import sketch as sketch
+from fxcompress.distributed.agreement import together as together
+from fxcompress.distributed.batch_norm import JoinedBatchNorm as JoinedBatchNorm
+from fxcompress.distributed.dealing import Share as Share
+from fxcompress.distributed.dealing import deal as deal
+from fxcompress.distributed.drawing import drawing_apart as drawing_apart
+from fxcompress.distributed.exchange import all_of as all_of
+from fxcompress.distributed.exchange import each_rank as each_rank
+from fxcompress.distributed.exchange import gathered as gathered
+from fxcompress.distributed.exchange import merged as merged
+from fxcompress.distributed.exchange import merged_row as merged_row
+from fxcompress.distributed.exchange import of_first as of_first
+from fxcompress.distributed.exchange import totals as totals
+from fxcompress.distributed.gradients import sum_gradients as sum_gradients
+from fxcompress.distributed.gradients import sum_tensors as sum_tensors
+from fxcompress.distributed.ranks import alone as alone
+from fxcompress.distributed.ranks import is_first as is_first
+from fxcompress.distributed.ranks import is_shared as is_shared
+from fxcompress.distributed.ranks import rank as rank
+from fxcompress.distributed.ranks import world as world
+from fxcompress.distributed.sharing import computed as computed
+from fxcompress.distributed.sharing import note_on_sharing as note_on_sharing
+from fxcompress.distributed.slices import Slice as Slice
+from fxcompress.distributed.slices import begin_epoch as begin_epoch
+from fxcompress.distributed.slices import is_cut as is_cut
+from fxcompress.distributed.slices import is_sharded as is_sharded
+from fxcompress.distributed.slices import slices as slices
+from fxcompress.distributed.starting import started as started

@@ -19,7 +19,8 @@ def pytest_collection_modifyitems(config, items):
     for item in items:
         if "slow" in item.keywords and not config.getoption("--slow"):
             item.add_marker(slow)
-        if "gpu" in item.keywords and not torch.cuda.is_available():
+        # A folder of that name is a keyword too.
+        if item.get_closest_marker("gpu") and not torch.cuda.is_available():
             item.add_marker(gpu)
 
 

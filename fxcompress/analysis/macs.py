@@ -203,6 +203,11 @@ def linear_of_tokens(call: Call) -> int:
     return call.elements("values") * sum(shape[0] for shape in call.shapes("weights"))
 
 
+def gated(call: Call) -> int:
+    """Two linears of one input."""
+    return call.elements("input") * (call.shape("gate")[0] + call.shape("up")[0])
+
+
 def nothing(call: Call) -> int:
     """What is done element by element or row by row counts zero by convention."""
     return 0
@@ -210,13 +215,16 @@ def nothing(call: Call) -> int:
 
 _OWN_RULES: dict[str, Rule] = {
     **dict.fromkeys(["linear_dynamic", "linear_static", "linear_weight_only"], lowered_linear),
-    **dict.fromkeys(["linear_groups", "linear_sparse"], linear),
+    **dict.fromkeys(["linear_groups", "linear_sparse", "gpu_linear_weight_only"], linear),
     "linear_tokens": linear_of_tokens,
+    "gpu_linear_gated": gated,
+    **dict.fromkeys(["gpu_linear_int8", "gpu_linear_fp8"], product_of("values")),
     "conv_static": convolution,
     "attention": attention,
     **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "held_transposed", "held_product"], nothing),
     **dict.fromkeys(["shared_weights", "held_shared_weights"], nothing),
     **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
+    **dict.fromkeys(["gpu_quantize_rows", "gpu_norm_quantize_rows"], nothing),
 }
 
 # By name and not by object, since not every PyTorch has every op, and other packages register theirs on import.

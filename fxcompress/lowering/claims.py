@@ -13,19 +13,25 @@ from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.sums import other_summand
 from fxcompress.graph.tensors import tensor_of
+from fxcompress.lowering.stored_weights import Quantized, weight_of
+from fxcompress.text import listing
 
 aten = torch.ops.aten
-Kind = Literal["dynamic", "static", "weight-only", "groups", "convolution", "embedding"]
+Kind = Literal["dynamic", "static", "weight-only", "groups", "convolution", "embedding", "fp8", "floats"]
 
 
 @dataclass(frozen=True)
-class Quantized:
-    """A stored weight behind a dequantize node: the `get_attr` nodes of its integers, scales and zero points."""
+class Takes:
+    """What the kernels of a device calculate with: dtypes of activations, and where tensors lie as it is lowered."""
 
-    integers: Node
-    scales: Node
-    zeros: Node | None = None
-    group: int = 0
+    floats: tuple[torch.dtype, ...]
+    device: str | None
+
+
+FLOATS = (torch.float16, torch.bfloat16, torch.float32)
+ON_CPU = Takes((torch.float32,), "cpu")
+# A graph is lowered for a GPU wherever it lies.
+ON_GPU = Takes(FLOATS, None)
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,9 @@ class Claim:
     output: tuple[float, int] | None = None
 
 
-def claim_of(module: GraphModule, layer: Node, taken: set[Node] | None = None) -> Claim | str | None:
+def claim_of(
+    module: GraphModule, layer: Node, taken: set[Node] | None = None, takes: Takes = ON_CPU
+) -> Claim | str | None:
     """Return what can be claimed around `layer`, or why nothing can; None where its weight is not quantized.
 
     Additions among `taken` belong to another claim; one that this claim takes is added there.
@@ -66,10 +74,10 @@ def claim_of(module: GraphModule, layer: Node, taken: set[Node] | None = None) -
     if is_call(layer, aten.embedding):
         return _embedding(layer, found)
     given, bias = argument(layer, "input"), argument(layer, "bias")
-    why = _unfit(module, layer, given, bias)
+    why = unfit(module, given, bias, takes)
     if why:
         return why
-    kind, source = activation_of(given)
+    kind, source = activation_of(given, takes)
     if is_call(layer, aten.conv2d):
         return _convolution(layer, kind, source, found, bias, set() if taken is None else taken)
     if found.group:
@@ -79,56 +87,26 @@ def claim_of(module: GraphModule, layer: Node, taken: set[Node] | None = None) -
     return Claim(kind, layer, source, found, bias, layer)
 
 
-def _unfit(module: GraphModule, layer: Node, given: Node, bias: Any) -> str | None:
-    """Return why the operands of `layer` suit no kernel."""
-    if given.meta["val"].dtype != torch.float32:
-        return f"it calculates in {str(given.meta['val'].dtype).removeprefix('torch.')}, the kernels in float32"
-    if given.meta["val"].device.type != "cpu":
-        return "it is not on the CPU"
-    stored = tensor_of(module, bias)
-    if bias is not None and (stored is None or stored.dtype != torch.float32):
-        return "its bias is no stored float32"
+def unfit(module: GraphModule, given: Node, bias: Any, takes: Takes) -> str | None:
+    """Return why the operands of a layer suit no kernel."""
+    found, stored = given.meta["val"], tensor_of(module, bias)
+    if found.dtype not in takes.floats:
+        return f"it calculates in {_word(found.dtype)}, the kernels in {listing([*map(_word, takes.floats)])}"
+    if takes.device is not None and found.device.type != takes.device:
+        return f"it is not on the {takes.device.upper()}"
+    if bias is not None and (stored is None or stored.dtype not in takes.floats):
+        return f"its bias is no stored {listing([*map(_word, takes.floats)])}"
     return None
 
 
-def weight_of(module: GraphModule, node: Any) -> Quantized | str | None:
-    """Return the stored weight that `node` dequantizes, or why no kernel takes it; None where `node` does not."""
-    ops = quantized_decomposed()
-    if not isinstance(node, Node):
-        return None
-    if is_call(node, ops.dequantize_per_channel):
-        found = Quantized(*(argument(node, name) for name in ("input", "scales", "zero_points")))
-        if argument(node, "axis") != 0:
-            return "its weight is quantized along another axis than that of its outputs"
-        if found.zeros is not None and not _all_zero(module, found.zeros):
-            return "its weight has zero points"
-    elif hasattr(ops, "dequantize_per_channel_group") and is_call(node, ops.dequantize_per_channel_group):
-        names = ("w_int8", "scales", "zero_points", "group_size")
-        names = names if "w_int8" in argument_names(node) else ("input", *names[1:])
-        found = Quantized(*(argument(node, name) for name in names))
-    else:
-        return None
-    stored = [tensor_of(module, one) for one in (as_stored(found.integers), found.scales)]
-    if stored[0] is None or stored[1] is None or stored[0].dtype != torch.int8:
-        return "its weight is no stored int8"
-    return found
+def _word(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
-def as_stored(node: Any) -> Any:
-    """Return the read of what `node` keeps transposed, else `node`."""
-    held = isinstance(node, Node) and is_call(node, torch.ops.fxcompress.held_transposed)
-    return node.args[0] if held else node
-
-
-def _all_zero(module: GraphModule, zeros: Node) -> bool:
-    stored = tensor_of(module, zeros)
-    return stored is not None and not bool(stored.any())
-
-
-def activation_of(node: Node) -> tuple[Literal["dynamic", "static", "weight-only"], Node]:
+def activation_of(node: Node, takes: Takes = ON_CPU) -> tuple[Literal["dynamic", "static", "weight-only"], Node]:
     """Return how the activation `node` is quantized, and what a kernel for that reads (see `Claim.given`)."""
     ops = quantized_decomposed()
-    if is_call(node, ops.dequantize_per_tensor.default) and quantizes_u8(node):
+    if is_call(node, ops.dequantize_per_tensor.default) and quantizes_u8(node, takes):
         return "static", node
     if hasattr(ops, "dequantize_per_token") and is_call(node, ops.dequantize_per_token):
         source = _tokens(node)
@@ -137,11 +115,11 @@ def activation_of(node: Node) -> tuple[Literal["dynamic", "static", "weight-only
     return "weight-only", node
 
 
-def quantizes_u8(node: Node) -> bool:
-    """Whether a quantize or dequantize node is one of uint8 with its full range, float32 on the other side."""
+def quantizes_u8(node: Node, takes: Takes = ON_CPU) -> bool:
+    """Whether a quantize or dequantize node is one of uint8 with its full range, floats on the other side."""
     low, high, dtype = (argument(node, name) for name in ("quant_min", "quant_max", "dtype"))
     wide = argument(node, "out_dtype") if "out_dtype" in argument_names(node) else node.args[0].meta["val"].dtype  # type: ignore[union-attr]
-    return (low, high, dtype) == (0, 255, torch.uint8) and wide in (None, torch.float32)
+    return (low, high, dtype) == (0, 255, torch.uint8) and wide in (None, *takes.floats)
 
 
 def _tokens(dequantize: Node) -> Node | None:
@@ -207,12 +185,23 @@ def _with_post(node: Node) -> tuple[Node, str]:
     return (after, name) if after is not None and name is not None else (node, "none")
 
 
-def _residual(node: Node, taken: set[Node]) -> Node | None:
+def _residual(node: Node, taken: set[Node], takes: Takes = ON_CPU) -> Node | None:
     """Return what is added to `node`, of the same shape, where nothing else reads it."""
     user = next(iter(node.users), None)
     if user is None or len(node.users) != 1 or user in taken:
         return None
-    return other_summand(user, node)
+    return other_summand(user, node, takes.floats)
+
+
+def with_epilogue(claim: Claim, taken: set[Node]) -> Claim:
+    """Return `claim` with the activation function and the residual that alone read its layer, in any floats."""
+    last, post = _with_post(claim.layer)
+    residual = _residual(last, taken, ON_GPU)
+    if residual is not None and not is_call(residual, aten.expand):
+        last = next(iter(last.users))
+        taken.add(last)
+        return replace(claim, last=last, post=post, residual=residual)
+    return replace(claim, last=last, post=post)
 
 
 def _only_user(node: Node) -> Node | None:

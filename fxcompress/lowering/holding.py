@@ -10,8 +10,9 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import argument, calls, is_call, writes
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import tensor_of
-from fxcompress.lowering.claims import Claim, as_stored
+from fxcompress.lowering.claims import Claim
 from fxcompress.lowering.rewriting import put_instead
+from fxcompress.lowering.stored_weights import as_stored, small_floats_of
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
 SMALL_TABLE = 1 << 16
@@ -64,13 +65,10 @@ def _held(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None
 
 def _small_floats(module: GraphModule, node: Node) -> tuple[Any, tuple[Any, ...]] | None:
     """Return the same for a product of scales with stored 8-bit floats that are widened; None for another product."""
-    wide, scales = node.args[:2]
-    if not isinstance(wide, Node) or not is_call(wide, aten.to.dtype) or tensor_of(module, scales) is None:
+    found = small_floats_of(module, node)
+    if found is None or node.meta["val"].dtype != torch.float32 or any(writes(user) for user in node.users):
         return None
-    stored = tensor_of(module, wide.args[0])
-    if stored is None or stored.dtype != torch.float8_e4m3fn or node.meta["val"].dtype != torch.float32:
-        return None
-    return None if any(writes(user) for user in node.users) else (ops.held_product.default, (wide.args[0], scales))
+    return ops.held_product.default, (found.integers, found.scales)
 
 
 def _scales(node: Node) -> tuple[Any, Any]:

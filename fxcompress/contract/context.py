@@ -12,6 +12,7 @@ from torch.fx import GraphModule, Node
 import fxcompress.kernels  # noqa: F401  registers the operator of masks
 from fxcompress.analysis.axes import Rule
 from fxcompress.capturing import Inputs, as_inputs
+from fxcompress.contract.kernels import Kernel
 from fxcompress.errors import InputError, PassFailed, UsageError
 from fxcompress.graph.nodes import is_call, scope
 from fxcompress.text import matches, suggestion
@@ -72,6 +73,7 @@ class Resources:
     axis_rules: Mapping[Any, Rule] = field(default_factory=dict)
     importances: Mapping[str, Any] = field(default_factory=dict)
     teacher: Any = None
+    kernels: Mapping[str, Kernel] = field(default_factory=dict)
     before: GraphModule | None = None
     say: Callable[[str], None] | None = None
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,7 @@ class Linear:
         dtype: of x and of the result.
         weight: as it is stored; of several, one below the other.
         rounding: how x is rounded before: not at all, each token by its own range, or all by one.
+        step: scale and zero point, of uint8, where all of x is rounded by one range.
         activation: one of none, relu, gelu, gelu_tanh, silu.
         biased, residual: whether there is a bias, and a residual.
         gated: the upper half of the outputs is multiplied with `activation` of the lower half.
@@ -67,6 +69,7 @@ class Linear:
     dtype: torch.dtype
     weight: Weight
     rounding: Rounding = "none"
+    step: tuple[float, int] | None = None
     activation: str = "none"
     biased: bool = False
     residual: bool = False
@@ -111,6 +114,8 @@ class Device:
     def microseconds(self, kernel: str, *, moved: float, work: float, dtype: torch.dtype, launches: float = 1) -> float:
         """Return how long a call takes: the longer of moving its bytes and of its operations, and its launches.
 
+        It is endless where the GPU does not multiply that dtype.
+
         Args:
             kernel: whose fraction of the floor counts.
             moved: bytes that are read and written.
@@ -118,7 +123,9 @@ class Device:
             dtype: that is multiplied.
             launches: kernels that are launched.
         """
-        rate = self.operations[str(dtype).removeprefix("torch.")]
+        rate = self.operations.get(str(dtype).removeprefix("torch."))
+        if rate is None:
+            return math.inf
         fraction = self.fractions.get(kernel, self.fractions["otherwise"])
         return 1e6 * (max(moved / self.bandwidth, work / rate) / fraction + launches * self.launch)
 
@@ -143,6 +150,9 @@ class Site(Protocol):
     def bias(self) -> Node | None: ...
     @property
     def residual(self) -> Node | None: ...
+
+    def bias_values(self) -> torch.Tensor | None:
+        """Return the bias itself."""
 
     def call(self, target: Any, *args: Any, **kwargs: Any) -> Node:
         """Put a call before the linear and return it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import torch
 from torch.fx import Node
@@ -14,17 +14,26 @@ aten = torch.ops.aten
 _NEEDS_ITS_OWN_MEMORY = (aten.as_strided, aten.view.dtype, aten.view_as_complex, aten.unfold)
 
 
-def batches(claims: Iterable[Claim]) -> list[list[Claim]]:
-    """Return the claims in groups that can be one product, in the order of the graph."""
+def batches(claims: Iterable[Claim], key: Callable[[Claim], object | None] | None = None) -> list[list[Claim]]:
+    """Return the claims in groups that can be one product, in the order of the graph.
+
+    Args:
+        key: what is alike in claims of one group, None for a claim that stays alone; by default that of the CPU.
+    """
     found: dict[object, list[Claim]] = {}
     for claim in claims:
-        mergeable = claim.kind in ("dynamic", "static", "weight-only") and claim.output is None
-        alone = not mergeable or not bears_gaps(claim.last)
-        given = claim.given.args[0] if claim.kind == "static" else claim.given
-        steps = claim.given.args[1:3] if claim.kind == "static" else ()
-        key = claim.layer if alone else (claim.kind, given, steps, claim.post)
-        found.setdefault(key, []).append(claim)
+        alike = (key or _alike)(claim)
+        alone = alike is None or not bears_gaps(claim.last)
+        found.setdefault(claim.layer if alone else alike, []).append(claim)
     return list(found.values())
+
+
+def _alike(claim: Claim) -> object | None:
+    if claim.kind not in ("dynamic", "static", "weight-only") or claim.output is not None:
+        return None
+    given = claim.given.args[0] if claim.kind == "static" else claim.given
+    steps = claim.given.args[1:3] if claim.kind == "static" else ()
+    return claim.kind, given, steps, claim.post
 
 
 def bears_gaps(node: Node) -> bool:

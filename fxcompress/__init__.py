@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from fxcompress.compiler import Result as Result
     from fxcompress.compiler import compress as compress
     from fxcompress.contract import Emitted as Emitted
+    from fxcompress.contract import Kernel as Kernel
     from fxcompress.contract import Pass as Pass
     from fxcompress.contract import PassContext as PassContext
     from fxcompress.contract import Target as Target
@@ -57,6 +58,7 @@ _HOMES = {
     "Result": "compiler",
     "compress": "compiler",
     "diff": "comparison",
+    "Kernel": "contract",
     "Pass": "contract",
     "PassContext": "contract",
     "Emitted": "contract",

@@ -158,7 +158,7 @@ def compress(
     )
     resources = replace(resources, teacher=graph_of_teacher(teacher, captured.inputs, dynamic))
     progress = progress if is_first() else None
-    resources = replace(resources, before=captured.module, say=progress)
+    resources = replace(resources, before=captured.module, say=progress, kernels=plugins.kernels)
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
         Reproducer(Path(reproduce), save_artifact) if reproduce is not None and is_first() else None,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from fxcompress.analysis.axes import RegisterAxisRule
-    from fxcompress.contract import Pass, Target
+    from fxcompress.contract import Kernel, Pass, Target
     from fxcompress.pipeline.step import Step
     from fxcompress.pruning.choosing.importance import RegisterImportance
 
@@ -66,4 +66,12 @@ def register_targets(register: Callable[[type[Target]], None]) -> None:
     """Register target classes, kinds of files to write: `register(MyTarget)`.
 
     A target is chosen by its name or by the suffix of the path that is written to.
+    """
+
+
+@hookspec
+def register_kernels(register: Callable[[Kernel], None]) -> None:
+    """Register kernels for linears on a GPU: `register(fxc.Kernel("sparse-24", refuses, cost, build))`.
+
+    `lower{device=cuda}` asks each which linears it takes and how long they would take, and lets the fastest build.
     """

@@ -14,7 +14,7 @@ import pluggy
 
 from fxcompress import hookspecs
 from fxcompress.analysis.axes import LOSE, Rule, Statement
-from fxcompress.contract import Pass, Registry, Target, axis_rule, check_class, check_target
+from fxcompress.contract import Kernel, Pass, Registry, Target, axis_rule, check_class, check_kernel, check_target
 from fxcompress.errors import FxcompressError, PluginError, UsageError
 from fxcompress.installed import Installed, distribution, installed, load_entry_point, why
 from fxcompress.pruning.choosing.importance import Importance, Score, checked_importance
@@ -53,6 +53,7 @@ class Plugins:
         self.targets = Registry("target")
         self.suffixes = Registry("target for the suffix")
         self._importances = Registry("importance")
+        self._kernels = Registry("kernel")
         self._axis_rules = Registry("axis rule")
         self._targets: dict[str, Any] = {}
         self.loaded: list[LoadedPlugin] = []
@@ -76,6 +77,11 @@ class Plugins:
     def importances(self) -> dict[str, Importance]:
         """The criteria of `prune` by their names."""
         return {name: entry.value for name, entry in self._importances.entries.items()}
+
+    @property
+    def kernels(self) -> dict[str, Kernel]:
+        """The kernels of `lower{device=cuda}` by their names."""
+        return {name: entry.value for name, entry in self._kernels.entries.items()}
 
     def plugin_of(self, cls: type[Pass]) -> str | None:
         """Return the name of the plugin that registered a pass class, None where none did."""
@@ -175,6 +181,7 @@ class Plugins:
                 name, score, needs, loaded.name
             ),
             "register_targets": lambda cls: self._add_target(cls, loaded.name),
+            "register_kernels": lambda kernel: self._add_kernel(kernel, loaded.name),
             "register_axis_rules": lambda target, rule, zeros=LOSE: self._add_rule(target, rule, zeros, loaded.name),
         }
         for hook, register in registers.items():
@@ -209,6 +216,11 @@ class Plugins:
     def _add_importance(self, name: str, score: Score, needs: str | None, plugin: str) -> None:
         with blaming(plugin):
             self._importances.add(name, checked_importance(name, score, needs), plugin)
+
+    def _add_kernel(self, kernel: Kernel, plugin: str) -> None:
+        with blaming(plugin):
+            check_kernel(kernel)
+        self._kernels.add(kernel.name, kernel, plugin)
 
     def _add_rule(self, target: Any, state: Statement, zeros: str, plugin: str) -> None:
         with blaming(plugin):

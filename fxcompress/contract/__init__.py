@@ -4,6 +4,11 @@ from fxcompress.contract.axis_rules import axis_rule as axis_rule
 from fxcompress.contract.context import PassContext as PassContext
 from fxcompress.contract.context import Resources as Resources
 from fxcompress.contract.context import TrainingData as TrainingData
+from fxcompress.contract.kernels import Device as Device
+from fxcompress.contract.kernels import Kernel as Kernel
+from fxcompress.contract.kernels import Linear as Linear
+from fxcompress.contract.kernels import Site as Site
+from fxcompress.contract.kernels import check_kernel as check_kernel
 from fxcompress.contract.options import above as above
 from fxcompress.contract.options import at_least as at_least
 from fxcompress.contract.options import between as between

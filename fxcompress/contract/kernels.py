@@ -42,7 +42,7 @@ class Weight:
     def kept(self) -> torch.Tensor:
         """Return bool [outputs, features]: what is not zero."""
         if self.zeros is None:
-            return self.values.float().ne(0) if self.values.is_floating_point() else self.values.ne(0)
+            return self.values.float().ne(0)
         zeros = self.zeros.view(self.values.shape[0], -1)
         wide = zeros if not self.group else zeros.repeat_interleave(self.group, 1)[:, : self.values.shape[1]]
         return self.values.float().ne(wide.float())
@@ -159,6 +159,9 @@ class Site(Protocol):
 
     def store(self, name: str, value: torch.Tensor) -> Node:
         """Store a tensor beside the weight, under the path of the weight with `_name` behind, and return its node."""
+
+    def behind(self, node: Node) -> Node:
+        """Put the activation function and the residual behind `node`, as calls of their own, and return the last."""
 
     def rounded(self, dtype: torch.dtype) -> tuple[Node, Node]:
         """Return the nodes of x in int8 or float8_e4m3fn and of its scales, shared by all that read x so."""

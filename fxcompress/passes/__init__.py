@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fxcompress.contract import Pass
+from fxcompress.contract import Kernel, Pass
 from fxcompress.hookspecs import hookimpl
+from fxcompress.lowering.gpu import KERNELS
 from fxcompress.passes.bake import Bake
 from fxcompress.passes.capture_teacher import CaptureTeacher
 from fxcompress.passes.clip import Clip
@@ -62,6 +63,12 @@ def register_passes(register: Callable[[type[Pass]], None]) -> None:
 def register_importances(register: RegisterImportance) -> None:
     for one in IMPORTANCES.values():
         register(one.name, one.score, one.needs)
+
+
+@hookimpl
+def register_kernels(register: Callable[[Kernel], None]) -> None:
+    for one in KERNELS.values():
+        register(one)
 
 
 @hookimpl

@@ -46,12 +46,18 @@ class Lower(Pass):
     faster for their zeros: `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads,
     `csr` is torch's.
 
+    With `device=cuda` linears with quantized weights, or with zeros in blocks, become calls of kernels for a GPU, which
+    need none to be there now: what each takes is predicted for `arch` and the rows of the example, or of `batch`, and
+    a note says of every linear which kernel and why. Plugins may bring kernels. All other layers stay as they are.
+
     After it a graph does not train. The environment variable `FXCOMPRESS_WITHOUT` switches backends off.
 
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured, sparse
     ones with their `density`; `left`
     maps layers that stay to the reason; `attention` is as `lowered`;
-    `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are.
+    `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are. With
+    `device=cuda` `lowered`, and `dense` for linears that stay, have the predicted `microseconds` of every kernel, why
+    others `refused`, and `until_rows`, from where on `then` is faster.
     """
 
     name = "lower"

@@ -21,6 +21,6 @@ the module saves them: int8 [N, K] for 8 bits, uint8 [N, (K + 1) / 2] for 4 (see
 made at the first call there, and kept beside them (see `fxcompress.kernels.packing`).
 """
 
-from fxcompress.kernels.gpu import quantized, rows, static, weight_only
+from fxcompress.kernels.gpu import quantized, rows, sparse, static, weight_only
 
-__all__ = ["quantized", "rows", "static", "weight_only"]
+__all__ = ["quantized", "rows", "sparse", "static", "weight_only"]

@@ -76,7 +76,8 @@ def _key(sources: Sources, claim: Claim) -> object | None:
     Their weights become one tensor, so nothing else may read these.
     """
     stored = [one for one in (claim.weight.integers, claim.weight.scales, claim.weight.zeros) if one is not None]
-    if claim.kind == "floats" or any(len(sources.readers(one)) > 1 for one in stored):
+    shared = len(argument(claim.layer, "weight").users) > 1 or any(len(sources.readers(one)) > 1 for one in stored)
+    if claim.kind == "floats" or shared:
         return None
     source, step = float_source(claim)
     return claim.kind, source, step, claim.weight.group, claim.weight.zeros is None, _shape(claim.weight.scales)

@@ -17,7 +17,13 @@ from fxcompress.lowering.gpu.linears import float_source, stored_in
 from fxcompress.lowering.rewriting import move_up_stored
 from fxcompress.lowering.stored_weights import as_stored
 
-ops = torch.ops.fxcompress
+aten, ops = torch.ops.aten, torch.ops.fxcompress
+_FUNCTIONS: dict[str, tuple[Any, dict[str, str]]] = {
+    "relu": (aten.relu.default, {}),
+    "gelu": (aten.gelu.default, {}),
+    "gelu_tanh": (aten.gelu.default, {"approximate": "tanh"}),
+    "silu": (aten.silu.default, {}),
+}
 
 
 class Made:
@@ -106,6 +112,12 @@ class LinearSite:
 
     def store(self, name: str, value: torch.Tensor) -> Node:
         return add_tensor(self.module, f"{self.path}_{name}", value.detach().contiguous(), self.place)
+
+    def behind(self, node: Node) -> Node:
+        if self.linear.activation != "none":
+            target, words = _FUNCTIONS[self.linear.activation]
+            node = self.call(target, node, **words)
+        return node if self.residual is None else self.call(aten.add.Tensor, node, self.residual)
 
     def rounded(self, dtype: torch.dtype) -> tuple[Node, Node]:
         key = (self.given, self.linear.step or dtype)

@@ -11,6 +11,9 @@ from fxcompress.errors import PassFailed
 from fxcompress.lowering.gpu.run import Outcome
 from fxcompress.text import listing, suggestion
 
+# They take quantized weights alone.
+QUANTIZED = ("weight-only", "int8", "fp8")
+
 
 def chosen_kernels(known: Mapping[str, Kernel], names: Sequence[str]) -> list[Kernel]:
     """Return the kernels of those names, all where none are given; what stays dense may always.
@@ -48,4 +51,10 @@ def reason(made: Mapping[str, Any]) -> str:
     others = [f"{name} {other:g}" for name, other in took.items() if name != chosen]
     beside = f" ({', '.join(others)})" if others else ""
     until = "" if made["until_rows"] is None else f", from {made['until_rows']} rows on {made['then']}"
-    return f"{chosen} for {shape}: {took[chosen]:g} us{beside}{until}"
+    refused = "" if chosen != "dense" else "".join(f"; no {name}: {why}" for name, why in unusual(made).items())
+    return f"{chosen} for {shape}: {took[chosen]:g} us{beside}{until}{refused}"
+
+
+def unusual(made: Mapping[str, Any]) -> dict[str, str]:
+    """Return why kernels refuse a dense linear, but for those that it is too plain for."""
+    return {name: why for name, why in made["refused"].items() if name not in QUANTIZED}

@@ -1,4 +1,4 @@
-"""A pruned BERT learns from the whole one under the `Trainer` of transformers:  python examples/train_transformers.py"""
+"""A pruned BERT learns from the whole one under the Trainer of transformers: python examples/train_transformers.py"""
 
 from __future__ import annotations
 

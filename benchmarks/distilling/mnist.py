@@ -21,7 +21,7 @@ LABELLED = 1000
 BATCH = 64
 PRUNE = "prune{macs=0.1 scope=global round_to=1 ignore=classifier.2}"
 WAYS = ("pruned", "labels", "distilled", "cached")
-SOFT = "losses=soft,hard:0.1 temperature=4"
+SOFT = "losses=soft,hard temperature=4"
 
 
 def rows(seeds: int, epochs: int, part: int | None = None) -> Iterator[Row]:

@@ -13,7 +13,7 @@ from torch.fx.node import map_arg
 
 from fxcompress.capturing.aliases import Aliases
 from fxcompress.capturing.views import Anew, layout_of, whole, written_back
-from fxcompress.graph.nodes import writes
+from fxcompress.graph.nodes import scope_meta, writes
 
 aten = torch.ops.aten
 
@@ -135,6 +135,10 @@ class _Write:
                 user.replace_input_with(old, anew.view(old))
                 if old is self.node.args[0]:
                     user.replace_input_with(self.node, anew.view(old))
+        given = self.node.args[0]
+        if isinstance(given, Node) and given is not base and given in anew.made:
+            # What the call gave is this view, wherever the view was made before.
+            anew.made[given].meta.update(scope_meta(self.node))
 
     def _call(self, target: Any, *args: Any, like: Node | None = None, **kwargs: Any) -> Node:
         """Insert a call before the in-place one, give it its fake value, and the place in the model of `like`."""

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.flow import reads_size
+from fxcompress.analysis.flow import reads_size, same_type
+from fxcompress.graph.nodes import is_call
+
+aten = torch.ops.aten
+_CONVERSIONS = (aten.to, aten.contiguous, aten.alias, aten.dropout, aten.feature_dropout)
 
 # A call of a module: its path, and which of its calls, from 0.
 Call = tuple[str, int]
@@ -76,9 +80,27 @@ def module_calls(node: Node) -> tuple[Call, ...] | None:
 def given_outside(members: Iterable[Node]) -> tuple[Node, ...]:
     """Return those of `members` that are tensors whose values somebody else reads."""
     inside = dict.fromkeys(members)
-    return tuple(
+    between = {user: None for node in inside for user in node.users if _only_read_by(user, inside)}
+    inside |= between
+    found = [
         node
         for node in inside
         if isinstance(node.meta.get("val"), torch.Tensor)
         and any(user not in inside and not reads_size(user) for user in node.users)
+    ]
+    # A conversion that converts nothing gives its input itself, which others then read under this name.
+    own = [node for node in found if not _gives_its_input(node, inside)]
+    return tuple(sorted(own or found))
+
+
+def _only_read_by(node: Node, inside: Container[Node]) -> bool:
+    """Whether nobody but `inside` reads `node`: a view that was moved there when a call in place was replaced."""
+    return node not in inside and bool(node.users) and all(user in inside for user in node.users)
+
+
+def _gives_its_input(node: Node, inside: Container[Node]) -> bool:
+    """Whether `node` gives a tensor of somebody else as it is."""
+    source = node.args[0] if node.args else None
+    return (
+        is_call(node, *_CONVERSIONS) and isinstance(source, Node) and source not in inside and same_type(source, node)
     )

@@ -61,8 +61,11 @@ def find_taps(module: GraphModule, texts: Sequence[str]) -> tuple[Tap, ...]:
         PassFailed: a text means nothing, or more than one value; names what it could mean.
     """
     finder = _Finder(module)
-    found = {tap.name: tap for text in reversed(texts) for tap in reversed(list(finder.find(text)))}
-    return tuple(reversed(found.values()))
+    found: dict[str, Tap] = {}
+    for text in texts:
+        for tap in finder.find(text):
+            found.setdefault(tap.name, tap)
+    return tuple(found.values())
 
 
 def tapped(module: GraphModule, taps: Sequence[Tap]) -> CapturedModule:

@@ -1,145 +1,120 @@
-"""How kernels are cut into blocks: from a table for each generation of GPUs, else by estimate.
-
-A table is a JSON file, `tables/sm_90.json` for compute capability 9.0:
-
-    {"format": 1, "device": "NVIDIA H100", "measured": true,
-     "dequantize_from": {"weight-only-4": 129},
-     "kernels": {"weight-only-4": [
-        {"m": 16, "n": 4096, "k": 4096, "group": 128,
-         "block_m": 16, "block_n": 64, "block_k": 128, "split_k": 4, "num_warps": 4, "num_stages": 4}]}}
-
-A row is for up to m rows of the input and for weights of about n rows and k columns. A user's own table, in the folder
-that the environment variable FXCOMPRESS_KERNEL_TABLES names, goes before the one that is shipped.
-"""
+"""Which configuration a kernel gets: that of a table, else an estimate from the sizes of the GPU."""
 
 from __future__ import annotations
 
 import functools
-import json
 import math
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
-from fxcompress.errors import UsageError
-from fxcompress.files import write_text
+from fxcompress.kernels.gpu.table_files import Capability, Config, table_for
 
-Capability = tuple[int, int]
-FORMAT = 1
-OWN_TABLES = "FXCOMPRESS_KERNEL_TABLES"
-SHIPPED = Path(__file__).parent / "tables"
-# Weights that differ more, in octaves of both sides, say nothing about each other.
-FARTHEST = 2.0
+__all__ = ["KERNELS", "Config", "configuration", "dequantize_from", "estimated", "sizes_of"]
+
+# Names of the kernels in tables. Gated ones have the rows of both weights in n.
+WEIGHT_ONLY = {4: "weight-only-4", 8: "weight-only-8"}
+GATED = {4: "gated-4", 8: "gated-8"}
+EIGHT_BITS = ("int8", "fp8")
+KERNELS = (*WEIGHT_ONLY.values(), *GATED.values(), *EIGHT_BITS)
+# Bits of an element of the input and of the weight.
+_BITS = {
+    **{name: (16, bits) for names in (WEIGHT_ONLY, GATED) for bits, name in names.items()},
+    **dict.fromkeys(EIGHT_BITS, (8, 8)),
+}
+# From this many rows on a weight of fewer bits takes longer than the product of floats.
+DEQUANTIZE_FROM = 129
+MOST_PARTS = 16
 
 
 @dataclass(frozen=True)
-class Config:
-    """How a product [M, K] x [N, K]^T is cut.
+class Sizes:
+    """Of a GPU.
 
     Attributes:
-        block_m, block_n, block_k: rows of the input, rows of the weight and columns of both that a program takes.
-        split_k: into how many parts K is cut, whose sums are added up afterwards.
-        num_warps: groups of 32 threads in a program.
-        num_stages: loads under way.
+        processors: streaming multiprocessors.
+        shared: bytes of shared memory that a program may have.
     """
 
-    block_m: int
-    block_n: int
-    block_k: int
-    split_k: int = 1
-    num_warps: int = 4
-    num_stages: int = 3
+    processors: int
+    shared: int
 
 
-@dataclass(frozen=True)
-class Row:
-    """One row of a table: for which products a configuration is."""
-
-    m: int
-    n: int
-    k: int
-    group: int
-    config: Config
-
-    def to_dict(self) -> dict[str, int]:
-        """Return it as the file has it."""
-        return {"m": self.m, "n": self.n, "k": self.k, "group": self.group, **asdict(self.config)}
-
-    def distance(self, n: int, k: int) -> float:
-        """Return how far the sides of a weight are from this row's, in octaves."""
-        return abs(math.log2(max(n, 1) / self.n)) + abs(math.log2(max(k, 1) / self.k))
+# A100, A10, L40S, H100.
+SIZES = {
+    (8, 0): Sizes(108, 166_912),
+    (8, 6): Sizes(72, 101_376),
+    (8, 9): Sizes(142, 101_376),
+    (9, 0): Sizes(132, 232_448),
+}
 
 
-@dataclass(frozen=True)
-class Table:
-    """What is known of one generation of GPUs.
+def sizes_of(capability: Capability) -> Sizes:
+    """Return the sizes of the newest generation that is known and not newer than `capability`."""
+    known = [each for each in SIZES if each <= capability]
+    return SIZES[max(known, default=(8, 6))]
 
-    Attributes:
-        device: its name.
-        measured: whether the rows were measured there, and not estimated.
-        dequantize_from: by kernel, from how many rows of the input on a weight is made floats first.
-        kernels: the rows, by kernel.
+
+@functools.lru_cache(4096)
+def configuration(kernel: str, capability: Capability, m: int, n: int, k: int, group: int = 0) -> Config:
+    """Return how to cut the product of [m, k] and a weight [n, k].
+
+    Args:
+        kernel: one of `KERNELS`, or a name that only tables know.
+        capability: of the GPU: (9, 0).
+        group: columns of the weight that share a scale, 0 for all.
     """
-
-    device: str
-    measured: bool
-    dequantize_from: Mapping[str, int]
-    kernels: Mapping[str, Sequence[Row]]
-
-    def find(self, kernel: str, m: int, n: int, k: int, group: int) -> Config | None:
-        """Return the configuration of the nearest row, None where none is near."""
-        rows = [row for row in self.kernels.get(kernel, ()) if row.group == group]
-        # Beyond the largest number of rows the largest counts.
-        bucket = min((row.m for row in rows if row.m >= m), default=max((row.m for row in rows), default=0))
-        near = min((row for row in rows if row.m == bucket), key=lambda row: row.distance(n, k), default=None)
-        return near.config if near is not None and near.distance(n, k) <= FARTHEST else None
-
-    def write(self, path: Path) -> None:
-        """Write it, all or nothing."""
-        rows = {kernel: [json.dumps(row.to_dict()) for row in rows] for kernel, rows in self.kernels.items()}
-        listed = ",\n".join(f'  "{kernel}": [\n    ' + ",\n    ".join(made) + "\n  ]" for kernel, made in rows.items())
-        head = {"format": FORMAT, "device": self.device, "measured": self.measured}
-        body = json.dumps({**head, "dequantize_from": dict(self.dequantize_from)})[:-1]
-        write_text(path, f'{body},\n "kernels": {{\n{listed}\n}}}}\n')
+    table = table_for(capability)
+    found = None if table is None else table.find(kernel, m, n, k, group)
+    return found or estimated(kernel, sizes_of(capability), m, n, k, group)
 
 
-def read_table(path: Path) -> Table:
-    """Return the table in a file.
+@functools.lru_cache(256)
+def dequantize_from(kernel: str, capability: Capability) -> int:
+    """Return from how many rows of the input on `kernel` makes floats of the weight first."""
+    table = table_for(capability)
+    return DEQUANTIZE_FROM if table is None else table.dequantize_from.get(kernel, DEQUANTIZE_FROM)
 
-    Raises:
-        UsageError: it is no such table.
+
+def estimated(kernel: str, sizes: Sizes, m: int, n: int, k: int, group: int = 0) -> Config:
+    """Return a configuration that fits the shared memory and gives every processor work.
+
+    A kernel that only tables know is taken for one of 16 bits by 16.
     """
-    try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if found["format"] != FORMAT:
-            raise UsageError(f"{path} has format {found['format']}, not {FORMAT}", hint="measure it anew")
-        kernels = {kernel: [_row(row) for row in rows] for kernel, rows in found["kernels"].items()}
-        return Table(str(found["device"]), bool(found["measured"]), dict(found["dequantize_from"]), kernels)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise UsageError(f"{path} is no table of configurations: {error!r}", hint="measure it anew") from error
+    block_m = min(max(8, 2 ** math.ceil(math.log2(max(m, 1)))), 64 if kernel in _weights_left() else 128)
+    block_n = _block_n(kernel, block_m, -(-m // block_m), n, sizes)
+    # A scale of its own for few columns costs less where the rows are many.
+    block_k = 64 if 0 < group < 128 and block_m > 16 else 128
+    num_stages = _stages(kernel, block_m, block_n, block_k, sizes)
+    if num_stages < 3:
+        block_k = 64
+        num_stages = _stages(kernel, block_m, block_n, block_k, sizes)
+    num_warps = 8 if block_m * block_n >= 128 * 128 else 4
+    split_k = _parts(-(-n // block_n) * -(-m // block_m), k // block_k, sizes)
+    return Config(block_m, block_n, block_k, split_k, num_warps, num_stages)
 
 
-def _row(found: Mapping[str, Any]) -> Row:
-    config = Config(**{field.name: int(found[field.name]) for field in fields(Config)})
-    return Row(int(found["m"]), int(found["n"]), int(found["k"]), int(found["group"]), config)
+def _stages(kernel: str, block_m: int, block_n: int, block_k: int, sizes: Sizes) -> int:
+    """Return how many loads under way the shared memory has room for; some is left for scales and for the result."""
+    of_input, of_weight = _BITS.get(kernel, (16, 16))
+    bytes_of_stage = block_k * (block_m * of_input + block_n * of_weight) // 8
+    return max(2, min(5, (sizes.shared - 20_480) // bytes_of_stage))
 
 
-def table_name(capability: Capability) -> str:
-    """Return the name of the file for a compute capability."""
-    return f"sm_{capability[0]}{capability[1]}.json"
+def _weights_left() -> tuple[str, ...]:
+    return (*WEIGHT_ONLY.values(), *GATED.values())
 
 
-def table_for(capability: Capability) -> Table | None:
-    """Return the user's table for a compute capability, else the shipped one, else None."""
-    return _table_in(os.environ.get(OWN_TABLES, ""), capability)
+def _block_n(kernel: str, block_m: int, blocks_m: int, n: int, sizes: Sizes) -> int:
+    if kernel == "int8" and sizes.shared > 200_000 and blocks_m > 1 and blocks_m * -(-n // 256) >= sizes.processors:
+        return 256
+    # Weights of 4 bits take so few instructions that what a round of the loop costs beside them counts.
+    if kernel in (WEIGHT_ONLY[4], *GATED.values()) or block_m >= 64:
+        return 128
+    return 128 if blocks_m * -(-n // 128) >= sizes.processors else 64
 
 
-@functools.cache
-def _table_in(own: str, capability: Capability) -> Table | None:
-    for folder in (Path(own),) * bool(own) + (SHIPPED,):
-        path = folder / table_name(capability)
-        if path.is_file():
-            return read_table(path)
-    return None
+def _parts(programs: int, steps: int, sizes: Sizes) -> int:
+    """Return into how many parts to cut K: until there are two programs for a processor, with 4 steps in each."""
+    parts = 1
+    while parts < MOST_PARTS and programs * parts * 2 <= 2 * sizes.processors and steps >= 8 * parts:
+        parts *= 2
+    return parts

@@ -62,28 +62,39 @@ def weight_only_kernel(
     # The tile's row and the thread in it; then the tile's column; then the word of the thread.
     tile_rows = (block_n * (BLOCK_N // 64) + threads // 128).to(tl.int64) * TILES
     word_at = words + (tile_rows * TILE_WORDS + threads % 128 * HELD)[None, :, None]
-    word_at += (tl.arange(0, COLUMN_TILES) * TILE_WORDS)[:, None, None] + tl.arange(0, HELD)[None, None, :]
+    word_at += (tl.arange(0, BLOCK_K // TILE_K) * TILE_WORDS)[:, None, None] + tl.arange(0, HELD)[None, None, :]
     columns = tl.arange(0, PART)
     input_at = input + rows.to(tl.int64)[:, None] * K + columns[None, :]
     row_of_thread = block_n * BLOCK_N + threads // 32 * 16 + threads % 32 // 4
+    groups = (tl.arange(0, PARTS) * PADDED)[None, :]
     inside = (rows < M)[:, None]
     sums = tl.zeros((BLOCK_N, BLOCK_M), tl.float32)
     blocks = tl.cdiv(tl.cdiv(K, BLOCK_K), SPLIT_K)
     for block in tl.range(split * blocks, tl.minimum((split + 1) * blocks, tl.cdiv(K, BLOCK_K)), num_stages=STAGES):
+        packed = tl.load(word_at + block * (BLOCK_K // TILE_K * TILE_WORDS))
+        # One load for all parts is one wait, and one place to find it in.
+        by_part = tl.permute(tl.reshape(packed, (PARTS, COLUMN_TILES, 2 * BLOCK_N, HELD)), (1, 2, 3, 0))
+        group = tl.cast(block * BLOCK_K // GROUP if GROUP else 0, tl.int64) * PADDED
+        low = packed
+        high = packed
+        of_parts = by_part
+        if GROUP:
+            of_parts = tl.load(scales + group + weight_rows[:, None] + groups)
+        if AFFINE:
+            low = tl.load(offsets + group + row_of_thread[:, None] + groups)
+            high = tl.load(offsets + group + 8 + row_of_thread[:, None] + groups)
         for part in tl.static_range(PARTS):
             first = block * BLOCK_K + part * PART
-            packed = tl.load(word_at + first // TILE_K * TILE_WORDS)
             mask = inside if WHOLE_K else inside & (first + columns < K)[None, :]
             x = tl.load(input_at + first, mask=mask, other=0.0)
-            low = packed
-            high = packed
-            group = tl.cast(first // GROUP if GROUP else 0, tl.int64) * PADDED
+            own_low = low
+            own_high = high
             if AFFINE:
-                low = tl.load(offsets + group + row_of_thread)[None, :, None]
-                high = tl.load(offsets + group + row_of_thread + 8)[None, :, None]
-            weight = unpacked(packed, low, high, DTYPE, BITS, AFFINE, PTX)
+                own_low = _part(low, PARTS, part)[None, :, None]
+                own_high = _part(high, PARTS, part)[None, :, None]
+            weight = unpacked(_part(by_part, PARTS, part), own_low, own_high, DTYPE, BITS, AFFINE, PTX)
             if GROUP:
-                scale = tl.load(scales + group + weight_rows)
+                scale = _part(of_parts, PARTS, part)
                 sums += tl.dot(weight, tl.trans(x), input_precision="ieee") * scale[:, None]
             else:
                 sums = tl.dot(weight, tl.trans(x), sums, input_precision="ieee")
@@ -100,3 +111,18 @@ def weight_only_kernel(
         store_finished(tl.trans(made), output, bias, residual, rows, outputs, M, N, "none", False, False)
     else:
         store_finished(tl.trans(sums), output, bias, residual, rows, weight_rows, M, N, ACTIVATION, BIASED, RESIDUAL)
+
+
+@triton.jit
+def _part(values: tl.tensor, PARTS: tl.constexpr, part: tl.constexpr) -> tl.tensor:
+    """Return the place `part` along the last axis, of PARTS: 1, 2 or 4."""
+    SHAPE: tl.constexpr = values.shape[:-1]
+    if PARTS == 1:
+        return tl.reshape(values, SHAPE)
+    elif PARTS == 2:  # noqa: RET505
+        even, odd = tl.split(values)
+        return even if part == 0 else odd
+    else:
+        even, odd = tl.split(tl.reshape(values, SHAPE + (2, 2)))
+        first, second = tl.split(odd if part % 2 else even)
+        return first if part < 2 else second

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from fxcompress.kernels.gpu import quantized as plain
-from fxcompress.kernels.gpu.choosing import configuration
-from fxcompress.kernels.gpu.configurations import Config
+from fxcompress.kernels.gpu.configurations import Config, configuration
 from fxcompress.kernels.gpu.jit_eight_bits import eight_bits_kernel
 from fxcompress.kernels.gpu.launching import Launch, capability_of, or_other, run_all
 from fxcompress.kernels.gpu.reducing import reduction

@@ -5,8 +5,7 @@ from __future__ import annotations
 import torch
 
 from fxcompress.kernels.gpu.assembly import unpacking
-from fxcompress.kernels.gpu.choosing import GATED, WEIGHT_ONLY, configuration, dequantize_from
-from fxcompress.kernels.gpu.configurations import Config
+from fxcompress.kernels.gpu.configurations import GATED, WEIGHT_ONLY, Config, configuration, dequantize_from
 from fxcompress.kernels.gpu.jit_weight_only import weight_only_kernel
 from fxcompress.kernels.gpu.launching import Launch, capability_of, interpreted, or_other, run_all
 from fxcompress.kernels.gpu.plain import finished

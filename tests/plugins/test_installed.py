@@ -49,7 +49,16 @@ def outcomes(good, tmp_path_factory):
 
 
 def test_built_ins_come_first_then_entry_points_by_name(outcomes):
-    assert outcomes["all"].names == ["passes", "targets", "lowrank", "memory", "openvino", "round-weights", "scan"]
+    assert outcomes["all"].names == [
+        "passes",
+        "targets",
+        "lowrank",
+        "memory",
+        "openvino",
+        "round-weights",
+        "scan",
+        "sparse24",
+    ]
     rows = outcomes["all"].out.splitlines()[2:]
     assert "built in" in rows[0]
     assert "fxcompress-lowrank 0.1.0" in rows[2]
@@ -57,10 +66,19 @@ def test_built_ins_come_first_then_entry_points_by_name(outcomes):
     assert rows[3].endswith("register_instruments")
     assert rows[4].endswith("register_targets")
     assert rows[6].endswith("register_axis_rules")
+    assert rows[7].endswith("register_kernels")
 
 
 def test_a_plugin_can_be_blocked_the_built_in_ones_too(outcomes):
-    assert outcomes["one blocked"].names == ["passes", "targets", "memory", "openvino", "round-weights", "scan"]
+    assert outcomes["one blocked"].names == [
+        "passes",
+        "targets",
+        "memory",
+        "openvino",
+        "round-weights",
+        "scan",
+        "sparse24",
+    ]
     assert outcomes["built-ins blocked"].names == ["lowrank", "round-weights"]
 
 
@@ -78,7 +96,16 @@ def test_plugins_load_by_the_name_of_an_entry_point_or_a_module(outcomes):
 
 def test_what_is_loaded_already_is_not_loaded_again(outcomes):
     for name in ("by module, loaded already", "twice"):
-        assert outcomes[name].names == ["passes", "targets", "lowrank", "memory", "openvino", "round-weights", "scan"]
+        assert outcomes[name].names == [
+            "passes",
+            "targets",
+            "lowrank",
+            "memory",
+            "openvino",
+            "round-weights",
+            "scan",
+            "sparse24",
+        ]
 
 
 @pytest.mark.parametrize(

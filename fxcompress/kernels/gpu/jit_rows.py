@@ -8,7 +8,7 @@ import triton.language as tl
 from fxcompress.kernels.gpu.jit_finishing import activated
 
 # A float32 that this is added to has no room for fractions: they are rounded to the nearest, and halves to even.
-_WHOLE = tl.constexpr(12582912.0)
+WHOLE = tl.constexpr(12582912.0)
 # The smallest number whose reciprocal is finite and which no processor flushes to zero.
 _SMALLEST = tl.constexpr(1.1754943508222875e-38)
 
@@ -59,7 +59,7 @@ def rows_kernel(
     scale = tl.maximum(tl.max(tl.abs(x), 0) / LARGEST, _SMALLEST)
     steps = x * (1.0 / scale)
     if values.dtype.element_ty == tl.int8:
-        steps = (steps + _WHOLE) - _WHOLE
+        steps = (steps + WHOLE) - WHOLE
     steps = tl.minimum(tl.maximum(steps, -LARGEST), LARGEST)
     tl.store(values + row * K + columns, steps.to(values.dtype.element_ty), mask=inside)
     tl.store(scales + row, scale)

@@ -27,4 +27,4 @@ def _fake(input: Tensor, scale: float, zero: int) -> Tensor:  # noqa: A002
 
 
 define("gpu_quantize_tensor(Tensor input, float scale, int zero) -> Tensor", quantize_tensor, _fake)
-on_gpu("gpu_quantize_tensor", "static_kernel.quantize_tensor", quantize_tensor)
+on_gpu("gpu_quantize_tensor", "running_static.quantize_tensor", quantize_tensor)

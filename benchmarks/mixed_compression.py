@@ -14,8 +14,6 @@ Needs what `quantization_quality.py` needs.
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import tempfile
 import time
@@ -26,6 +24,7 @@ from typing import Any
 
 import torch
 from compressing.mnist import Feed, Images, Taught, answers
+from measured import Row, write_rows
 from pruning.mnist import mnist_images
 from quantizing.digits import digits
 from quantizing.minilm import minilm
@@ -33,11 +32,7 @@ from quantizing.subject import Subject
 from tabulate import tabulate
 
 import fxcompress as fxc
-from fxcompress.capturing import Inputs
-from fxcompress.files import write_text
-from fxcompress.reporting import environment
 
-Row = dict[str, Any]
 TUNED = "finetune{epochs=4 optimizer=adamw lr=1e-3 warmup=0.1}"
 SHARED = "finetune{epochs=1 optimizer=adam lr=1e-3}"
 PRUNED = f"prune{{ratio=0.3}},{TUNED}"
@@ -76,7 +71,7 @@ def main() -> None:
         for row in measured(subject, train, [plan for plan in PLANS[name] if options.only in plan]):
             rows.append(row)
             print(*cells(row), sep=" | ", file=sys.stderr, flush=True)
-            write(options.json, rows)
+            write_rows(options.json, rows)
     headers = ["network", "pipeline", "bytes", "ratio", "metric (change)", "passes, save, load in CPU s"]
     print(tabulate([cells(row) for row in rows], headers, tablefmt="pipe", disable_numparse=True))
 
@@ -138,14 +133,6 @@ def cells(row: Row) -> list[str]:
     ]
     seconds = ", ".join(f"{each:.0f}" for each in row.get("seconds", []))
     return [row["subject"], row["pipeline"], f"{row['bytes']:,}", f"{row['ratio']:.1f}", ", ".join(metrics), seconds]
-
-
-def write(path: Path | None, rows: list[Row]) -> None:
-    """Write what is measured so far, beside command, versions and device."""
-    if path is not None:
-        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-        device = {**environment(Inputs(torch.zeros(1))), "cores": str(os.cpu_count())}
-        write_text(path, json.dumps({"command": command, "environment": device, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -15,8 +15,6 @@ Needs transformers, scipy and
 from __future__ import annotations
 
 import argparse
-import json
-import os
 import sys
 import time
 import warnings
@@ -25,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import Row as Row
+from measured import command, write_rows
 from quantizing.digits import digits
 from quantizing.minilm import minilm
 from quantizing.pitch import pitch
@@ -33,11 +33,8 @@ from quantizing.subject import Subject, sqnr
 from tabulate import tabulate
 
 import fxcompress as fxc
-from fxcompress.capturing import Inputs
 from fxcompress.files import write_text
-from fxcompress.reporting import environment
 
-Row = dict[str, Any]
 SUBJECTS: dict[str, tuple[Callable[[int], Subject], int, list[str]]] = {
     "minilm": (minilm, 64, MINILM),
     "mnist": (digits, 512, MNIST),
@@ -118,13 +115,9 @@ def table(rows: list[Row], style: str) -> str:
 
 def write(options: argparse.Namespace, rows: list[Row]) -> None:
     """Write what is measured so far, beside command, versions and device."""
-    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-    if options.json is not None:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        device = {**environment(Inputs(torch.zeros(1))), "cores": str(os.cpu_count())}
-        write_text(options.json, json.dumps({"command": command, "environment": device, "rows": rows}, indent=1) + "\n")
+    write_rows(options.json, rows)
     if options.markdown is not None:
-        write_text(options.markdown, f"```sh\n{command}\n```\n\n{table(rows, 'pipe')}\n")
+        write_text(options.markdown, f"```sh\n{command()}\n```\n\n{table(rows, 'pipe')}\n")
 
 
 if __name__ == "__main__":

@@ -31,8 +31,8 @@ def rows(count: int, epochs: int) -> Iterator[Row]:
     unseen = tones(2048, seed=2)
     for size in ("full", "tiny"):
         yield row(size, trainable(size), unseen)
-    heard = list(tones(count, seed=1)[0].split(BATCH))
-    example = {"x": heard[0][:2]}
+    heard = [{"x": batch} for batch in tones(count, seed=1)[0].split(BATCH)]
+    example = {"x": heard[0]["x"][:2]}
     captured = fxc.compress(
         trainable("full"), example, "capture-teacher{taps=classifier data=calibration}", calibration=heard, diffs=False
     )

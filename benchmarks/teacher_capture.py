@@ -80,12 +80,16 @@ def cases(samples: int, names: Sequence[str]) -> list[Case]:
         encoder = fxc.capture(Encoder().eval(), whole(texts(2)))
         batches = [as_inputs(whole(rows)) for rows in texts(samples // 100).split(16)]
         hidden = ("encoder.encoder.layer.*",)
-        kept = ({"taps": ("output",)}, {"taps": hidden, "dtype": "f16"}, {"taps": (f"{hidden[0]}|pool",)})
+        kept: list[dict[str, Any]] = [
+            {"taps": ("output",)},
+            {"taps": hidden, "dtype": "f16"},
+            {"taps": (f"{hidden[0]}|pool",)},
+        ]
         found += [Case("minilm", encoder, batches, options) for options in kept]
     if "words" in names:
         speller = fxc.capture(Speller().eval(), whole(texts(2)))
         batches = [as_inputs(whole(rows)) for rows in texts(samples // 500).split(8)]
-        kept = ({"taps": ("output",)}, {"taps": ("output|topk:16",), "dtype": "f16"})
+        kept = [{"taps": ("output",)}, {"taps": ("output|topk:16",), "dtype": "f16"}]
         found += [Case("words", speller, batches, options) for options in kept]
     return found
 
@@ -104,8 +108,8 @@ class Speller(nn.Module):
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> torch.Tensor:
         table = self.body.encoder.embeddings.word_embeddings.weight
-        states: torch.Tensor = self.body(input_ids, attention_mask)
-        return states @ table.T
+        logits: torch.Tensor = self.body(input_ids, attention_mask) @ table.T
+        return logits
 
 
 def measured(case: Case, rounds: int) -> dict[str, Any]:

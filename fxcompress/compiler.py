@@ -159,16 +159,18 @@ def compress(
     resources = replace(resources, teacher=graph_of_teacher(teacher, captured.inputs, dynamic))
     progress = progress if is_first() else None
     resources = replace(resources, before=captured.module, say=progress, kernels=plugins.kernels)
+    named = [named_instrument(one, plugins) for one in instruments]
     around: list[Instrument | None] = [
         Progress(len(parsed), progress) if progress is not None else None,
         Reproducer(Path(reproduce), save_artifact) if reproduce is not None and is_first() else None,
         Snapshots(Path(snapshots)) if snapshots is not None and is_first() else None,
         Diffs() if diffs else None,
+        *(one for one in named if is_verified(one)),
         Verify(run=verify_run),
         SameOnAllRanks() if is_shared() else None,
         Fingerprints(),
         Statistics(),
-        *(named_instrument(one, plugins) for one in instruments),
+        *(one for one in named if not is_verified(one)),
         Timing(),
     ]
     module = copy.deepcopy(captured.module)
@@ -212,3 +214,8 @@ def named_instrument(one: str | Instrument, plugins: Plugins) -> Instrument:
         return one
     made: Instrument = plugins.instruments.get(one)()
     return made
+
+
+def is_verified(one: Instrument) -> bool:
+    """Whether an instrument is to be left when the module of the step is verified."""
+    return bool(getattr(one, "verified", False))

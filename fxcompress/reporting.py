@@ -17,9 +17,10 @@ from fxcompress.capturing import Captured, Inputs
 from fxcompress.contract import Resources
 from fxcompress.errors import ArtifactError
 from fxcompress.graph.module import CapturedModule
-from fxcompress.inspect import LayerRow, Measurement, Report, StepRow, diff_snapshots, snapshot
+from fxcompress.inspect import LayerRow, Measurement, Point, Report, StepRow, diff_snapshots, snapshot
 from fxcompress.pipeline import Pipeline, Stage
 from fxcompress.targets import artifact_bytes
+from fxcompress.teaching.results import untapped
 
 LATENCY_SECONDS = 3.0
 
@@ -34,17 +35,20 @@ def build_report(
     before, inputs = captured.module, captured.inputs
     costs = (cost(before, inputs=inputs), cost(module, inputs=inputs))
     text = str(pipeline)
+    trajectory = points(stages)
+    plain = untapped(module) if module.meta.get("taps") else module
     return Report(
         model=type(resources.original).__name__ if resources.original is not None else "model",
         pipeline=text,
         measurements=(
             *sizes(before, module, costs),
             *speeds(before, module, inputs),
-            *fidelities(before, module, inputs),
-            *scores(before, module, resources.evaluate),
+            *fidelities(before, plain, inputs),
+            *scores(before, plain, resources.evaluate, trajectory),
         ),
         steps=tuple(map(step_row, stages)),
         layers=layer_rows(before, module, inputs, costs),
+        trajectory=trajectory,
         notes=(*captured.notes, *(note for found in costs for note in unknown_notes(found))),
         diff=diff_snapshots(snapshot(before, "capture"), snapshot(module, text)),
         environment=environment(inputs),
@@ -110,12 +114,27 @@ def fidelities(before: CapturedModule, after: CapturedModule, inputs: Inputs) ->
     ]
 
 
+def points(stages: Sequence[Stage]) -> tuple[Point, ...]:
+    """Return where the model stood before the first pass and after each, where an instrument measured that."""
+    standings = [stage.standings for stage in stages if stage.standings is not None]
+    if not standings or len(standings) != len(stages):
+        return ()
+    after = [Point(stage.text, standing[1]) for stage, standing in zip(stages, standings, strict=True)]
+    return (Point("original", standings[0][0]), *after)
+
+
 def scores(
-    before: CapturedModule, after: CapturedModule, evaluate: Callable[[torch.nn.Module], float] | None
+    before: CapturedModule,
+    after: CapturedModule,
+    evaluate: Callable[[torch.nn.Module], float] | None,
+    trajectory: Sequence[Point] = (),
 ) -> list[Measurement]:
-    """Return what the user's own `evaluate` gives."""
+    """Return what the user's own `evaluate` gives, as it was measured already where a trajectory was."""
     if evaluate is None:
         return []
+    known = [point.standing.metric for point in trajectory]
+    if known and known[0] is not None and known[-1] is not None:
+        return [Measurement("evaluate", "score", known[0], known[-1], note="higher is better")]
     with torch.no_grad():
         old, new = float(evaluate(before)), float(evaluate(after))
     return [Measurement("evaluate", "score", old, new, note="higher is better")]

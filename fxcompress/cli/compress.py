@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 @click.option(
     "--timeout", type=float, default=None, metavar="SECONDS", help="Under torchrun, how long to wait for others (1800)."
 )
+@click.option("--trajectory", is_flag=True, help="Show what each pass lost and won back; evaluates after each.")
 @click.option("-i", "--instrument", "instruments", multiple=True, metavar="NAME", help="Run an instrument of a plugin.")
 @plugin_option
 @json_option
@@ -54,6 +55,7 @@ def compress(
     reproduce: Path | None,
     snapshots: Path | None,
     timeout: float | None,
+    trajectory: bool,
     instruments: tuple[str, ...],
     names: tuple[str, ...],
     as_json: bool,
@@ -96,7 +98,7 @@ def compress(
             seed=chosen.seed if seed is None else seed,
             dynamic=dynamic or chosen.dynamic,
             verify_run=not no_run,
-            instruments=instruments,
+            instruments=(*instruments, *(["trajectory"] if trajectory and "trajectory" not in instruments else [])),
             reproduce=reproduce,
             snapshots=snapshots,
             plugins=plugins,

@@ -7,6 +7,7 @@ from fxcompress.inspect.ranking import Ranked, Ranking
 from fxcompress.inspect.report import Report
 from fxcompress.inspect.rows import Parameter, Row
 from fxcompress.inspect.snapshot import Snapshot, snapshot
+from fxcompress.inspect.trajectory import Point, Standing
 
 __all__ = [
     "Entry",
@@ -14,11 +15,13 @@ __all__ = [
     "LayerRow",
     "Measurement",
     "Parameter",
+    "Point",
     "Ranked",
     "Ranking",
     "Report",
     "Row",
     "Snapshot",
+    "Standing",
     "StepRow",
     "diff_snapshots",
     "snapshot",

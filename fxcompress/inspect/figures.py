@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fxcompress.inspect import units
 from fxcompress.inspect.diff import GraphDiff
 from fxcompress.inspect.ranking import Ranked, Ranking
+from fxcompress.inspect.trajectory import Point
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class Figures:
         measurements: figures of the whole model.
         steps: the passes in the order in which they ran.
         layers: the layers in the order of the graph.
+        trajectory: the original, and where the model stands after each pass; empty where nobody asked.
         notes: what the user should know.
         diff: the model before and after the whole pipeline.
         environment: versions and device, by name.
@@ -114,6 +116,7 @@ class Figures:
     measurements: tuple[Measurement, ...] = ()
     steps: tuple[StepRow, ...] = ()
     layers: tuple[LayerRow, ...] = ()
+    trajectory: tuple[Point, ...] = ()
     notes: tuple[str, ...] = ()
     diff: GraphDiff | None = None
     environment: Mapping[str, str] = field(default_factory=dict)

@@ -9,6 +9,7 @@ from fxcompress.inspect.figures import Figures, LayerRow, Measurement, StepRow
 from fxcompress.inspect.markup import Markup, breakable, element, join, page, section, table
 from fxcompress.inspect.ranking_html import ranking_section
 from fxcompress.inspect.report_text import change_text, difference_text, statistics_text
+from fxcompress.inspect.trajectory_html import trajectory_section
 from fxcompress.inspect.units import NOTHING, Unit, quantity, ratio_text
 from fxcompress.text import plural
 
@@ -22,6 +23,7 @@ def report_page(report: Figures) -> str:
             "header", element("h1", report.model), element("p", element("code", report.pipeline), class_="pipeline")
         ),
         section("Before and after", _measurements(report.measurements)),
+        trajectory_section(report.trajectory),
         section("Notes", _list(report.notes)),
         section("Passes", _steps(report.steps)),
         *(ranking_section(step.ranking) for step in report.steps if step.ranking is not None),

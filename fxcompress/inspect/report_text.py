@@ -12,6 +12,7 @@ from fxcompress.inspect.as_text import counts_text
 from fxcompress.inspect.figures import Figures, Measurement, StepRow
 from fxcompress.inspect.ranking import MOST_ROWS, ranking_text
 from fxcompress.inspect.rows import printable
+from fxcompress.inspect.trajectory import TITLE, headers_of, rows_of
 from fxcompress.inspect.units import NOTHING, quantity, ratio_text
 
 # Characters that a line takes at most. The widths of the columns of a table and the gaps between them add up to less.
@@ -51,6 +52,7 @@ def report_text(report: Figures) -> str:
         "\n".join(_wrapped(f"{report.model}: {report.pipeline or 'no pass'}", "  ")),
         _measurements(report),
         _steps(report),
+        _trajectory(report),
         *(ranking_text(step.ranking, MOST_ROWS) for step in report.steps if step.ranking is not None),
         ranking_text(report.worst_layers, MOST_ROWS) if report.worst_layers.rows else "",
         "\n".join(line for note in report.notes for line in _wrapped(f"note: {note}", "  ")),
@@ -102,6 +104,18 @@ def _step(position: int, step: StepRow) -> list[str]:
         difference_text(step),
         printable(statistics_text(step)),
     ]
+
+
+def _trajectory(report: Figures) -> str:
+    points = report.trajectory
+    if not points:
+        return ""
+    sizes = [("right", 3), ("left", 40), *(("right", 11) for _ in headers_of(points)[2:])]
+    columns = tuple(
+        Column(title, align, width) for title, (align, width) in zip(headers_of(points), sizes, strict=True)
+    )
+    rows = [[printable(cell) for cell in row] for row in rows_of(points)]
+    return f"{TITLE}:\n{_table(columns, rows)}"
 
 
 def difference_text(step: StepRow) -> str:

@@ -28,6 +28,8 @@ from fxcompress.passes.quantize import Quantize
 from fxcompress.passes.reconstruct import Reconstruct
 from fxcompress.passes.sensitivity import Sensitivity
 from fxcompress.passes.smooth import Smooth
+from fxcompress.pipeline.step import Instrument
+from fxcompress.pipeline.trajectory import Trajectory
 from fxcompress.pruning.choosing.importance import IMPORTANCES, RegisterImportance
 
 
@@ -69,6 +71,11 @@ def register_importances(register: RegisterImportance) -> None:
 def register_kernels(register: Callable[[Kernel], None]) -> None:
     for one in KERNELS.values():
         register(one)
+
+
+@hookimpl
+def register_instruments(register: Callable[[str, Callable[[], Instrument]], None]) -> None:
+    register("trajectory", Trajectory)
 
 
 @hookimpl

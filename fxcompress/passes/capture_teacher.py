@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch.fx import GraphModule
@@ -57,7 +57,9 @@ class CaptureTeacher(Pass):
     taps: tuple[str, ...] = option(("output",), help="what is kept: places, with transforms")
     sink: Literal["outputs", "memory", "disk"] = option("memory", help="where answers go")
     to: str | None = option(None, help="folder of sink=disk")
-    data: Literal["train", "calibration"] = option("train", help="which inputs are answered")
+    data: Literal["train", "calibration"] | None = option(
+        None, help="which inputs are answered; by default those of train, calibration where there is none"
+    )
     dtype: Literal["same", "f32", "f16", "bf16"] = option("same", help="in which numbers are kept")
     temperature: float = option(1.0, help="at which the tails of topk are summed up", check=above(0))
     shard: int = option(64, help="megabytes of answers in a file", check=at_least(1))
@@ -117,17 +119,16 @@ class CaptureTeacher(Pass):
     @contextmanager
     def _batches(self, context: PassContext) -> Iterator[Iterator[Inputs]]:
         """Give the inputs, without moving any generator on."""
-        if self.data == "calibration":
-            given = context.resources.calibration
-            batches = context.calibration()
-        elif context.train is None:
+        train = context.train
+        if self.data == "train" and train is None:
             raise PassFailed(
                 "there is no training data to answer",
-                hint="give  fxc.compress(..., train=fxc.TrainingData(batches, loss)), or take data=calibration",
+                hint="give  fxc.compress(..., train=fxc.TrainingData(batches)), or take data=calibration",
             )
-        else:
-            given = context.train.batches
-            batches = (as_inputs(inputs) for inputs, _ in context.train.batches)
+        given: Iterable[Any] | None = context.resources.calibration
+        batches = context.calibration()
+        if train is not None and self.data != "calibration":
+            given, batches = train.batches, (as_inputs(inputs) for inputs, _ in train.batches)
         state = own_state(given or ())
         with seeded(context.seed):
             try:

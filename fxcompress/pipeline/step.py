@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from fxcompress.contract import Pass, PassContext
 from fxcompress.errors import VerificationFailed
 from fxcompress.graph.module import CapturedModule
-from fxcompress.inspect import GraphDiff
+from fxcompress.inspect import GraphDiff, Standing
 
 
 @dataclass(frozen=True)
@@ -30,6 +30,7 @@ class Stage:
         diff: what changed in the graph; None where diffs are switched off.
         largest_difference: largest absolute difference of the example results before and after; None if not run.
         measurements: what other instruments measured, by name.
+        standings: how good the model was before and after; None where nobody asked.
     """
 
     text: str
@@ -43,6 +44,7 @@ class Stage:
     diff: GraphDiff | None
     largest_difference: float | None
     measurements: dict[str, float]
+    standings: tuple[Standing, Standing] | None = None
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Step:
     diff: GraphDiff | None = None
     largest_difference: float | None = None
     measurements: dict[str, float] = field(default_factory=dict)
+    standings: tuple[Standing, Standing] | None = None
 
     @property
     def text(self) -> str:
@@ -79,11 +82,15 @@ class Step:
             diff=self.diff,
             largest_difference=self.largest_difference,
             measurements=dict(self.measurements),
+            standings=self.standings,
         )
 
 
 class Instrument(Protocol):
-    """Something that stands around every step: entered before the pass runs, left after it."""
+    """Something that stands around every step: entered before the pass runs, left after it.
+
+    One with a true attribute `verified` is left when the module is verified, and `step.changed` is known.
+    """
 
     def around(self, step: Step) -> AbstractContextManager[None]: ...
 

@@ -10,6 +10,8 @@ from torch.fx import GraphModule, Node
 from torch.fx.graph import _PyTreeCodeGen
 from torch.utils import _pytree as pytree
 
+from fxcompress.graph.module import CapturedModule, copy_graph
+
 OUTPUT = "output"
 
 
@@ -38,6 +40,22 @@ def add_results(module: GraphModule, values: Mapping[str, Node]) -> None:
     codegen: Any = module.graph._codegen
     codegen.pytree_info = codegen.pytree_info._replace(out_spec=pytree.TreeSpec(tuple, None, [spec, added]))
     end.args = ((*leaves, *values.values()),)
+
+
+def untapped(module: CapturedModule) -> CapturedModule:
+    """Return a module that shares the tensors of `module` and gives what it gave before `add_results`."""
+    made = CapturedModule(module, copy_graph(module.graph), module._get_name())
+    end, (spec, value) = made.graph.output_node(), _result(made)
+    if spec is None:
+        end.args = (value[0],)
+    else:
+        codegen: Any = made.graph._codegen
+        codegen.pytree_info = codegen.pytree_info._replace(out_spec=spec.child(0))
+        end.args = (tuple(value[: spec.child(0).num_leaves]),)
+    made.meta["taps"] = ()
+    made.graph.eliminate_dead_code()
+    made.recompile()
+    return made
 
 
 def added_nodes(module: GraphModule) -> dict[str, Node]:

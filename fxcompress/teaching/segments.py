@@ -40,7 +40,12 @@ class Segment:
 
 def joined(segments: Iterable[Segment]) -> list[Segment]:
     """Return the samples of `segments` in as few, in the same order."""
-    return [_one([*run]) for _, run in groupby(segments, key=Segment.shapes)]
+    return [_one(run) for run in alike(segments)]
+
+
+def alike(segments: Iterable[Segment]) -> list[list[Segment]]:
+    """Return runs of `segments` whose answers have the same shapes."""
+    return [[*run] for _, run in groupby(segments, key=Segment.shapes)]
 
 
 def _one(run: list[Segment]) -> Segment:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 
 from fxcompress.errors import ArtifactError
-from fxcompress.files import write_whole
 from fxcompress.teaching.digests import WIDTH
 from fxcompress.teaching.manifest import FORMAT, Shard
-from fxcompress.teaching.segments import Segment
+from fxcompress.teaching.segments import Segment, alike
+from fxcompress.teaching.streaming import Pieces, write_pieces
 
 # Digests and positions of the samples of a segment stand beside its answers; no answer has such a name.
 _DIGESTS, _IDS, _PLACES = "#inputs", "#ids", "#places"
@@ -24,29 +23,29 @@ INDEX = "index.safetensors"
 
 
 def write_shard(folder: Path, number: int, segments: Sequence[Segment]) -> Shard:
-    """Write `segments` as shard `number` and return what the manifest says of it.
+    """Write `segments` as shard `number`, those with the same shapes as one, and return what the manifest says of it.
 
     Raises:
         UsageError: the folder takes no files.
     """
-    tensors: dict[str, torch.Tensor] = {}
-    for index, segment in enumerate(segments):
-        tensors |= {f"{index}/{name}": answer.contiguous() for name, answer in segment.answers.items()}
-        tensors[f"{index}/{_DIGESTS}"] = torch.from_numpy(segment.digests.copy())
-        tensors[f"{index}/{_IDS}"] = torch.from_numpy(segment.ids)
-    return _written(folder / Shard.name(number), tensors, tuple(len(segment) for segment in segments))
+    tensors: dict[str, Pieces] = {}
+    runs = alike(segments)
+    for index, run in enumerate(runs):
+        tensors |= {f"{index}/{name}": [one.answers[name] for one in run] for name in run[0].answers}
+        tensors[f"{index}/{_DIGESTS}"] = [torch.tensor(one.digests) for one in run]
+        tensors[f"{index}/{_IDS}"] = [torch.from_numpy(one.ids) for one in run]
+    return _written(folder / Shard.name(number), tensors, tuple(sum(map(len, run)) for run in runs))
 
 
 def write_index(folder: Path, digests: np.ndarray[Any, Any], places: np.ndarray[Any, Any]) -> Shard:
     """Write where each sample is, and return what the manifest says of it; see `Index`."""
-    tensors = {f"0/{_DIGESTS}": torch.from_numpy(digests), f"0/{_PLACES}": torch.from_numpy(places)}
+    tensors = {f"0/{_DIGESTS}": [torch.from_numpy(digests)], f"0/{_PLACES}": [torch.from_numpy(places)]}
     return _written(folder / INDEX, tensors, (len(digests),))
 
 
-def _written(path: Path, tensors: dict[str, torch.Tensor], counts: tuple[int, ...]) -> Shard:
-    content = save(tensors, metadata={"format": FORMAT})
-    write_whole(path, lambda file: file.write(content))
-    return Shard(_digest(content), len(content), counts)
+def _written(path: Path, tensors: Mapping[str, Pieces], counts: tuple[int, ...]) -> Shard:
+    size, digest = write_pieces(path, tensors, {"format": FORMAT})
+    return Shard(digest, size, counts)
 
 
 class OpenShard:
@@ -100,10 +99,6 @@ class OpenShard:
 
     def _damaged(self, why: str) -> ArtifactError:
         return ArtifactError(f"{self.path} is damaged: {why}", hint="remove the folder and capture anew")
-
-
-def _digest(content: bytes) -> str:
-    return blake2b(content, digest_size=16).hexdigest()
 
 
 def _digest_of(path: Path) -> str:

@@ -18,7 +18,7 @@ from fxcompress.teaching.cached import CachedTeacher
 from fxcompress.teaching.digests import WIDTH
 from fxcompress.teaching.keyed import KeyedTeacher, RememberedTeacher
 from fxcompress.teaching.manifest import FILE, Manifest, Shard
-from fxcompress.teaching.segments import Segment, joined
+from fxcompress.teaching.segments import Segment, alike, joined
 from fxcompress.teaching.shards import OpenShard, write_index, write_shard
 
 # A shard is closed when it has so many samples, however small their answers: what a kill can cost.
@@ -159,11 +159,10 @@ class DiskSink:
 
     def _write(self, segments: list[Segment]) -> None:
         """Write a shard, then the manifest that knows it."""
-        found = joined(segments)
-        shard = write_shard(self.folder, len(self.manifest.shards), found)
+        shard = write_shard(self.folder, len(self.manifest.shards), segments)
         self.manifest = self.manifest.with_shard(shard)
         self.manifest.write(self.folder)
-        self.digests += [one.digests for one in found]
+        self.digests += [np.concatenate([one.digests for one in run]) for run in alike(segments)]
 
 
 class _Writer:

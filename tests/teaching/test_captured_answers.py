@@ -270,7 +270,7 @@ def test_a_full_disk_ends_the_capture_with_a_clear_error(tmp_path, monkeypatch):
     def full(*args):
         raise UsageError("cannot write: no space left on device")
 
-    monkeypatch.setattr("fxcompress.teaching.shards.write_whole", full)
+    monkeypatch.setattr("fxcompress.teaching.streaming.write_whole", full)
     with pytest.raises(FxcompressError, match="no space left"):
         captured(f"capture-teacher{{sink=disk to={tmp_path}/t}}", images(8))
 

@@ -33,17 +33,15 @@ def write_pieces(path: Path, tensors: Mapping[str, Pieces], metadata: dict[str, 
     sizes = []
 
     def write(file: Any) -> None:
-        for content in (_header({name: tensors[name] for name in order}, metadata), *_bytes(tensors, order)):
+        parts: list[bytes | memoryview] = [_header({name: tensors[name] for name in order}, metadata)]
+        parts += [tensor_bytes(piece) for name in order for piece in tensors[name]]
+        for content in parts:
             digest.update(content)
             sizes.append(len(content))
             file.write(content)
 
     write_whole(path, write)
     return sum(sizes), digest.hexdigest()
-
-
-def _bytes(tensors: Mapping[str, Pieces], order: Sequence[str]) -> list[memoryview]:
-    return [tensor_bytes(piece) for name in order for piece in tensors[name]]
 
 
 def _header(tensors: Mapping[str, Pieces], metadata: dict[str, str]) -> bytes:

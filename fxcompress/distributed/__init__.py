@@ -24,6 +24,8 @@ from fxcompress.distributed.ranks import rank as rank
 from fxcompress.distributed.ranks import world as world
 from fxcompress.distributed.sharing import computed as computed
 from fxcompress.distributed.sharing import note_on_sharing as note_on_sharing
+from fxcompress.distributed.sharding import shard as shard
+from fxcompress.distributed.sharding import whole_state as whole_state
 from fxcompress.distributed.slices import Slice as Slice
 from fxcompress.distributed.slices import begin_epoch as begin_epoch
 from fxcompress.distributed.slices import is_cut as is_cut

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import os
 import sys
 from dataclasses import dataclass
@@ -35,7 +36,31 @@ def compare(folder, *_):
         "norm": joined_norm(),
         "errors": errors(),
         "saved": saved(folder),
+        "sharding": {name: sharding(tasks.captured_words() if name == "words" else tasks.captured()) for name in NETS},
     }
+
+
+NETS = ("words", "images")
+
+
+def sharding(captured):
+    """Train a sharded module for three steps, each rank on its half of a batch."""
+    rank, whole = distributed.rank(), sum(one.numel() for one in captured.module.parameters())
+    module = distributed.shard(copy.deepcopy(captured.module))
+    own = sum(one.to_local().numel() for one in module.parameters())
+    optimizer, losses = torch.optim.SGD(module.train().parameters(), 0.1), []
+    for x, y in tasks.rows_for(captured):
+        half = slice(len(x) // 2 * rank, len(x) // 2 * (rank + 1))
+        optimizer.zero_grad()
+        with JoinedBatchNorm():
+            loss = functional.cross_entropy(module(x[half]), y[half])
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    module.load_state_dict(module.state_dict())
+    made = distributed.whole_state(module)
+    results = module.eval()(tasks.rows_for(captured)[0][0]).detach()
+    return {"whole": whole, "own": own, "losses": losses, "tensors": made, "results": results}
 
 
 @job

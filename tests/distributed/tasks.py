@@ -125,6 +125,52 @@ def trained(sizes=SIZES, rows=None, **given):
     return {"tensors": floats(result.module.state_dict()), "losses": result.stages[0].details["losses"]}
 
 
+class Words(nn.Module):
+    """Residual blocks between an embedding and a head that share their weight."""
+
+    def __init__(self):
+        super().__init__()
+        self.embedding = nn.Embedding(12, 16)
+        self.blocks = nn.ModuleList(
+            nn.Sequential(nn.LayerNorm(16), nn.Linear(16, 32), nn.GELU(), nn.Linear(32, 16)) for _ in range(3)
+        )
+
+    def forward(self, tokens):
+        x = self.embedding(tokens)
+        for block in self.blocks:
+            x = x + block(x)
+        return functional.linear(x.mean(1), self.embedding.weight)
+
+
+@functools.cache
+def captured_words():
+    torch.manual_seed(3)
+    return fxc.capture(Words().eval(), (torch.zeros(4, 5, dtype=torch.long),))
+
+
+def rows_for(captured):
+    """Three batches of six samples."""
+    if captured is not captured_words():
+        return labelled((6, 6, 6))
+    generator = torch.Generator().manual_seed(5)
+    tokens = [torch.randint(12, (6, 5), generator=generator) for _ in range(3)]
+    return [(one, one[:, 0]) for one in tokens]
+
+
+def trained_whole(captured):
+    """What three steps make of a module in one process."""
+    module = copy.deepcopy(captured.module).train()
+    optimizer, losses = torch.optim.SGD(module.parameters(), 0.1), []
+    for x, y in rows_for(captured):
+        optimizer.zero_grad()
+        loss = functional.cross_entropy(module(x), y)
+        loss.backward()
+        optimizer.step()
+        losses.append(float(loss.detach()))
+    results = module.eval()(rows_for(captured)[0][0]).detach()
+    return {"losses": losses, "tensors": module.state_dict(), "results": results}
+
+
 def floats(state):
     return {name: one for name, one in state.items() if one.is_floating_point()}
 

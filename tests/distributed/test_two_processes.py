@@ -165,3 +165,19 @@ def test_the_first_rank_writes(ranks):
     assert [found["saved"]["said"] for found in ranks] == [(1, True)] * 2
     module, x = fxc.load(ranks[0]["folder"] / written[0]).captured.module, tasks.images()[0]
     torch.testing.assert_close(module(x), tasks.net()(x), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", jobs.NETS)
+def test_sharded_modules_train_as_whole_ones_do_and_hold_half_of_the_parameters(ranks, name):
+    captured = tasks.captured_words() if name == "words" else tasks.captured()
+    alone = tasks.trained_whole(captured)
+    rows = [found["sharding"][name] for found in ranks]
+    assert [sum(pair) / 2 for pair in zip(*(row["losses"] for row in rows), strict=True)] == pytest.approx(
+        alone["losses"], rel=1e-5
+    )
+    assert sum(row["own"] for row in rows) == rows[0]["whole"]
+    assert max(row["own"] for row in rows) <= 0.55 * rows[0]["whole"]
+    near(rows[0]["tensors"], alone["tensors"], 1e-5)
+    assert rows[1]["tensors"] == {}
+    for row in rows:
+        torch.testing.assert_close(row["results"], alone["results"], rtol=1e-5, atol=1e-5)

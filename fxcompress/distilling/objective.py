@@ -16,6 +16,7 @@ from fxcompress.distilling.masking import check_mask, kept, tokens_of
 from fxcompress.distilling.pairs import Pair
 from fxcompress.distilling.projectors import projectors_for, same_space
 from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, PROJECTED, Recipe, Term
+from fxcompress.distributed import WholeBatch, by_slices
 from fxcompress.errors import PassFailed
 from fxcompress.graph.module import CapturedModule
 from fxcompress.teaching import Teacher, find_taps, tapped
@@ -81,18 +82,28 @@ class Distillation:
         original = as_inputs(inputs)
         given = self.data.seen_by_student(original)
         result, mine = given.call(module)
-        theirs = self._asked(original, given)
+        theirs = self._asked(original, given, whole=isinstance(module, WholeBatch))
         tokens = tokens_of(self.module, given, self.recipe.mask)
         values = {term: self._term(term, result, mine, theirs, targets, tokens) for term in self.recipe.terms}
         self.last = {term.loss: float(value.detach()) for term, value in values.items()}
         return torch.stack([term.weight(done) * value for term, value in values.items()]).sum()
 
-    def _asked(self, inputs: Inputs, given: Inputs) -> dict[str, torch.Tensor]:
-        """Return what the teacher answers, in its own precision, where the student is."""
+    @property
+    def whole_batches(self) -> bool:
+        """Whether some loss is no mean over samples, each of which is judged by itself; see `Objective`."""
+        return self.recipe.mask is not None or self.recipe.uses("hint", "relational", "similarity")
+
+    def _asked(self, inputs: Inputs, given: Inputs, *, whole: bool) -> dict[str, torch.Tensor]:
+        """Return what the teacher answers, in its own precision, where the student is.
+
+        Args:
+            whole: each process is to ask about its slice of the batch only.
+        """
         device = next((one.device for one in given.tensors()), torch.device("cpu"))
         self.teacher.follow(device)
         with torch.no_grad(), torch.autocast(device.type, enabled=False):
-            return {name: value.to(device) for name, value in self.teacher.answers(inputs).items()}
+            answers = by_slices(self.teacher.answers, inputs) if whole else self.teacher.answers(inputs)
+            return {name: value.to(device) for name, value in answers.items()}
 
     def _term(
         self,

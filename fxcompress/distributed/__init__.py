@@ -22,13 +22,15 @@ from fxcompress.distributed.ranks import is_first as is_first
 from fxcompress.distributed.ranks import is_shared as is_shared
 from fxcompress.distributed.ranks import rank as rank
 from fxcompress.distributed.ranks import world as world
-from fxcompress.distributed.sharing import computed as computed
-from fxcompress.distributed.sharing import note_on_sharing as note_on_sharing
 from fxcompress.distributed.sharding import shard as shard
 from fxcompress.distributed.sharding import whole_state as whole_state
+from fxcompress.distributed.sharing import computed as computed
+from fxcompress.distributed.sharing import note_on_sharing as note_on_sharing
 from fxcompress.distributed.slices import Slice as Slice
 from fxcompress.distributed.slices import begin_epoch as begin_epoch
 from fxcompress.distributed.slices import is_cut as is_cut
 from fxcompress.distributed.slices import is_sharded as is_sharded
 from fxcompress.distributed.slices import slices as slices
 from fxcompress.distributed.starting import started as started
+from fxcompress.distributed.whole_batches import WholeBatch as WholeBatch
+from fxcompress.distributed.whole_batches import by_slices as by_slices

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.distributed as dist
-from torch.distributed.device_mesh import DeviceMesh, init_device_mesh
-from torch.distributed.fsdp import fully_shard
-from torch.distributed.tensor import DTensor
 
 from fxcompress.distributed.cutting import NAME, Held, cut
 from fxcompress.distributed.links import explained
 from fxcompress.distributed.ranks import is_first
 from fxcompress.errors import UsageError
 from fxcompress.graph.module import CapturedModule
+
+if TYPE_CHECKING:
+    from torch.distributed.device_mesh import DeviceMesh
 
 _PREFIX = NAME.partition("{")[0]
 _HELD = "held"
@@ -40,6 +40,10 @@ def shard(module: CapturedModule, mesh: DeviceMesh | None = None, **options: Any
         UsageError: `torch.distributed` is not initialized, or a parameter is not of floats.
         ProcessesFailed: another process is gone.
     """
+    # Not before they are needed: they take long to import.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+
     if not dist.is_initialized():
         raise UsageError("nothing to spread parameters over", hint="start with torchrun, in  distributed.started()")
     for path, parameter in module.named_parameters():
@@ -64,6 +68,8 @@ def whole_state(module: torch.nn.Module) -> dict[str, torch.Tensor]:
 
     All processes call it. A module that is as `module` was before it was sharded takes it: `load_state_dict`.
     """
+    from torch.distributed.tensor import DTensor
+
     found: dict[str, torch.Tensor] = {}
     for name, tensor in module.state_dict().items():
         with explained("gathering the parameters"):

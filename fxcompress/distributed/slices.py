@@ -30,12 +30,14 @@ class Slice:
         inputs, targets: of the samples in it.
         share: what its mean loss counts in that of the batch; the shares of all processes add up to one.
         parted: whether the processes see different samples, so that the statistics of a batch norm are to be joined.
+        whole: inputs and targets of the whole batch, where it was cut here.
     """
 
     inputs: Inputs
     targets: Any
     share: float = 1.0
     parted: bool = False
+    whole: tuple[Inputs, Any] | None = None
 
 
 def slices(data: TrainingData, module: GraphModule) -> Iterator[Slice]:
@@ -97,16 +99,24 @@ def _cut(inputs: Inputs, targets: Any, cut: bool) -> Slice:
     size = batch_size(inputs) or 0
     if size < world() or not cut:
         return Slice(inputs, targets, float(is_first()))
-    start, end = (size * place // world() for place in (rank(), rank() + 1))
+    part = part_of(size, rank())
+    args, kwargs, aims = cut_to((inputs.args, inputs.kwargs, targets), size, part)
+    return Slice(Inputs(*args, **kwargs), aims, len(part) / size, parted=True, whole=(inputs, targets))
 
-    def part(leaf: Any) -> Any:
+
+def part_of(size: int, place: int) -> range:
+    """Return which of `size` samples are those of the rank `place`."""
+    return range(size * place // world(), size * (place + 1) // world())
+
+
+def cut_to(nest: Any, size: int, part: range) -> Any:
+    """Return `nest` with some of the samples only: of all tensors and lists in it that are as long as the batch."""
+
+    def taken(leaf: Any) -> Any:
         long = isinstance(leaf, torch.Tensor) and leaf.dim() > 0 and len(leaf) == size
-        return leaf[start:end] if long or _is_row(leaf, size) else leaf
+        return leaf[part.start : part.stop] if long or _is_row(leaf, size) else leaf
 
-    args, kwargs, aims = pytree.tree_map(
-        part, (inputs.args, inputs.kwargs, targets), is_leaf=lambda node: _is_row(node, size)
-    )
-    return Slice(Inputs(*args, **kwargs), aims, (end - start) / size, parted=True)
+    return pytree.tree_map(taken, nest, is_leaf=lambda node: _is_row(node, size))
 
 
 def _is_row(node: Any, size: int) -> bool:

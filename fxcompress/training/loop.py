@@ -15,6 +15,7 @@ from torch.fx import GraphModule
 from fxcompress.contract import TrainingData
 from fxcompress.distributed import (
     Slice,
+    WholeBatch,
     begin_epoch,
     computed,
     from_first,
@@ -23,6 +24,7 @@ from fxcompress.distributed import (
     of_first,
     slices,
     sum_gradients,
+    world,
 )
 from fxcompress.errors import PassFailed
 from fxcompress.training.checkpoint import Checkpoint, Saved, copied, put_back, tensors_of
@@ -164,8 +166,7 @@ class _Run:
         self.optimizer.zero_grad()
         with computed(piece):
             with autocast(self.parameters[0].device, self.settings):
-                loss = self.objective.loss(self.module, piece.inputs, piece.targets, self._share_done())
-            own = loss if piece.share == 1 else loss * piece.share
+                own = self._own_loss(piece)
             own.backward()
         number = float(sum_gradients(self.parameters, own))
         if not math.isfinite(number):
@@ -177,6 +178,14 @@ class _Run:
         self.optimizer.step()
         done.loss += number
         done.batch, done.steps = done.batch + 1, done.steps + 1
+
+    def _own_loss(self, piece: Slice) -> torch.Tensor:
+        """Return what the slice of this process adds to the loss of the batch."""
+        if piece.whole is not None and getattr(self.objective, "whole_batches", False):
+            whole = WholeBatch(self.module)
+            return self.objective.loss(whole, *piece.whole, self._share_done()) / world()  # type: ignore[arg-type]
+        loss = self.objective.loss(self.module, piece.inputs, piece.targets, self._share_done())
+        return loss if piece.share == 1 else loss * piece.share
 
     def _share_done(self) -> float:
         """Return the share of the training that is done; by epochs alone where batches are not counted."""

@@ -13,7 +13,12 @@ from fxcompress.contract import TrainingData
 
 
 class Objective(Protocol):
-    """The loss of a batch, of the model as it is now."""
+    """The loss of a batch, of the model as it is now.
+
+    Where several processes share the work, each is asked for the loss of its slice of the batch, and the mean over the
+    samples is taken. That of an objective with an attribute `whole_batches` that is true, because it compares samples,
+    or divides by something other than their number, is asked for whole batches, with a `WholeBatch` as the module.
+    """
 
     def loss(self, module: GraphModule, inputs: Inputs, targets: Any, done: float) -> torch.Tensor:
         """Return the mean loss of the samples of a batch, a scalar that has a gradient.

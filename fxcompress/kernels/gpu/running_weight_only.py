@@ -11,7 +11,7 @@ from fxcompress.kernels.gpu.launching import Launch, capability_of, interpreted,
 from fxcompress.kernels.gpu.plain import finished
 from fxcompress.kernels.gpu.reducing import reduction
 from fxcompress.kernels.gpu.running_dense import dense_linear, dense_weight
-from fxcompress.kernels.gpu.tiles import Tiles, interleaved, pack_tiles, serves, tile_columns
+from fxcompress.kernels.gpu.tiles import WHOLE, Tiles, interleaved, pack_tiles, serves, tile_columns
 from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import activated, rows_of
 
@@ -138,7 +138,12 @@ def tile_launches(
         residual: [M, N], contiguous, or None.
         output: M * N elements, of the dtype of the rows.
         gated: the rows of the weight are interleaved, as of `interleaved`.
+
+    Raises:
+        ValueError: the configuration is not for tiles.
     """
+    if config.block_n not in ((WHOLE,) if gated else (WHOLE // 2, WHOLE)) or config.block_k not in (WHOLE // 2, WHOLE):
+        raise ValueError(f"{config} does not cut tiles: see Config")
     count, columns = rows.shape
     padded = tiles.scales.shape[1]
     split = min(config.split_k, -(-columns // config.block_k))

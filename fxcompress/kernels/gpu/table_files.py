@@ -43,6 +43,9 @@ class Config:
         split_k: into how many parts K is cut, whose sums are added up afterwards.
         num_warps: groups of 32 threads in a program.
         num_stages: loads under way.
+
+    All are powers of two but `num_stages`. For weights of few bits `block_n` and `block_k` are 64 or 128, and `block_n`
+    is 128 where they are gated; for 8 bits by 8 `block_k` is 32 or more.
     """
 
     block_m: int

@@ -61,7 +61,7 @@ class Linear:
         step: scale and zero point, of uint8, where all of x is rounded by one range.
         activation: one of none, relu, gelu, gelu_tanh, silu.
         biased, residual: whether there is a bias, and a residual.
-        gated: the upper half of the outputs is multiplied with `activation` of the lower half.
+        gated: the result is `activation` of the first half of the outputs times the second half, as in SwiGLU.
     """
 
     layers: tuple[str, ...]
@@ -151,6 +151,9 @@ class Site(Protocol):
     @property
     def residual(self) -> Node | None: ...
 
+    def parts(self) -> list[tuple[Node, Node | None, Node | None]]:
+        """Return weight, scales and zeros of each of the linears."""
+
     def bias_values(self) -> torch.Tensor | None:
         """Return the bias itself."""
 
@@ -177,6 +180,7 @@ class Kernel:
         cost: microseconds that a linear is predicted to take on a device; see `Device.microseconds`.
         build: puts the calls in, and returns the node of the result [..., outputs], with bias, activation and residual.
         priority: of kernels that are predicted equally fast the one with the highest is taken.
+        gated: it takes linears of which one gates the other too, see `Linear.gated`; others are never offered these.
     """
 
     name: str
@@ -184,6 +188,7 @@ class Kernel:
     cost: Callable[[Linear, Device], float]
     build: Callable[[Linear, Site], Node]
     priority: int = 0
+    gated: bool = False
 
 
 def check_kernel(kernel: Any) -> Kernel:

@@ -61,8 +61,6 @@ def _refuses(linear: Linear) -> str | None:
     weight = linear.weight
     if weight.group or weight.zeros is not None or not (weight.values.dtype == torch.int8 or not weight.quantized):
         return "its weight has no one scale an output"
-    if linear.gated:
-        return "it is gated"
     density = blocks_of(linear).density
     return f"{density:.0%} of its blocks are not zero" if density > DENSEST else None
 

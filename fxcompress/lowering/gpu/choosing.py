@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
@@ -30,13 +31,18 @@ class Decision:
     until: int | None = None
     then: str = ""
 
+    @property
+    def took(self) -> float:
+        """The microseconds of the kernel that is taken, endless where there is none."""
+        return math.inf if self.kernel is None else self.microseconds[self.kernel.name]
+
 
 def decide(linear: Linear, kernels: Iterable[Kernel], device: Device) -> Decision:
     """Return the kernel that is predicted to be the fastest for `linear` on `device`."""
     willing: list[Kernel] = []
     refused: dict[str, str] = {}
     for kernel in kernels:
-        why = kernel.refuses(linear)
+        why = "one of its linears gates the other" if linear.gated and not kernel.gated else kernel.refuses(linear)
         if why is None:
             willing.append(kernel)
         else:

@@ -63,9 +63,19 @@ def _weight_only_costs(linear: Linear, device: Device) -> float:
 
 def _weight_only_builds(linear: Linear, site: Site) -> Node:
     weight = linear.weight
+    if linear.gated:
+        return _gated_builds(linear, site)
     stored = site.weight if weight.bits == 8 else site.store("nibbles", pack_nibbles(weight.values))
     behind = (site.bias, site.residual, weight.bits, weight.group, linear.activation)
     return site.call(ops.gpu_linear_weight_only.default, site.given, stored, site.scales, site.zeros, *behind)
+
+
+def _gated_builds(linear: Linear, site: Site) -> Node:
+    weight, operands = linear.weight, list[Node | None]()
+    for word, values, (stored, *tables) in zip(("gate", "up"), weight.values.chunk(2), site.parts(), strict=True):
+        packed = stored if weight.bits == 8 else site.store(f"{word}_nibbles", pack_nibbles(values))
+        operands += [packed, *tables]
+    return site.call(ops.gpu_linear_gated.default, site.given, *operands, weight.bits, weight.group, linear.activation)
 
 
 def rounded_costs(name: str, linear: Linear, device: Device, dtype: torch.dtype) -> float:
@@ -120,6 +130,6 @@ def _fp8_builds(linear: Linear, site: Site) -> Node:
 
 # It stands for the linear as it is, and is never built.
 DENSE = Kernel("dense", _dense_refuses, floats, _dense_builds, priority=1)
-WEIGHT_ONLY = Kernel("weight-only", _weight_only_refuses, _weight_only_costs, _weight_only_builds)
+WEIGHT_ONLY = Kernel("weight-only", _weight_only_refuses, _weight_only_costs, _weight_only_builds, gated=True)
 INT8 = Kernel("int8", _int8_refuses, _int8_costs, _int8_builds)
 FLOAT8 = Kernel("fp8", _fp8_refuses, _fp8_costs, _fp8_builds)

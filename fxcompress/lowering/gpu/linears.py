@@ -13,11 +13,12 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.sizes import Binding, concrete
 from fxcompress.contract.kernels import Linear, Rounding, Weight
 from fxcompress.graph.nodes import argument, calls
+from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.tensors import Sources, tensor_of
 from fxcompress.kernels.gpu.nibbles import HIGHEST, LOWEST
 from fxcompress.lowering.claims import ON_GPU, Claim, claim_of, unfit, with_epilogue
 from fxcompress.lowering.merging import batches
-from fxcompress.lowering.stored_weights import Quantized, small_floats_of
+from fxcompress.lowering.stored_weights import Quantized, small_floats_of, weight_of
 
 aten = torch.ops.aten
 _ROUNDING: dict[str, Rounding] = {"dynamic": "tokens", "fp8": "tokens", "static": "static"}
@@ -138,3 +139,15 @@ def stored_in(module: GraphModule, node: Any) -> torch.Tensor:
     assert found is not None
     plain = found.detach()
     return plain.t().contiguous() if turned else plain
+
+
+def still_quantized(module: GraphModule) -> dict[str, str]:
+    """Return the layers that read stored integers or 8-bit floats as floats, which are made at every call."""
+    decomposed = quantized_decomposed()
+    why = "no kernel for a GPU takes it, and its weight becomes floats at every call"
+    names = (decomposed.dequantize_per_channel, decomposed.dequantize_per_channel_group, aten.mul.Tensor)
+    found: dict[str, str] = {}
+    for node in calls(module.graph, *names):
+        stored = weight_of(module, node) is not None or small_floats_of(module, node) is not None
+        found.update({user.name: why for user in node.users if stored})
+    return found

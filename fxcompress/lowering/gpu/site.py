@@ -82,6 +82,9 @@ class LinearSite:
             return found
         return self.store(f"joined_{name}", joined)
 
+    def parts(self) -> list[tuple[Node, Node | None, Node | None]]:
+        return [(claim.weight.integers, claim.weight.scales, claim.weight.zeros) for claim in self.claims]
+
     @property
     def bias(self) -> Node | None:
         if len(self.claims) == 1:

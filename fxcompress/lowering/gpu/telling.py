@@ -9,7 +9,7 @@ from fxcompress.contract import PassContext
 from fxcompress.contract.kernels import Device, Kernel
 from fxcompress.errors import PassFailed
 from fxcompress.lowering.gpu.run import Outcome
-from fxcompress.text import listing, suggestion
+from fxcompress.text import listing, plural, suggestion
 
 # They take quantized weights alone.
 QUANTIZED = ("weight-only", "int8", "fp8")
@@ -33,11 +33,14 @@ def tell_gpu(context: PassContext, found: Outcome, device: Device) -> None:
         names = [f"%{name}" for name, reason in found.left.items() if reason == why]
         context.note(f"{listing(names)}: left as it is, {why}")
     alike: dict[str, list[str]] = {}
-    for made in (*found.lowered.values(), *found.dense.values()):
+    linears = [made for made in (*found.lowered.values(), *found.dense.values()) if made["kind"] != "embedding"]
+    for made in linears:
         names = [f"%{name}" for name in made["layers"]]
         alike.setdefault(reason(made), []).append(" with ".join(names))
     for text, layers in alike.items():
         context.note(f"{listing(layers)}: {text}")
+    if found.fused:
+        context.note(f"{plural(found.fused, 'norm or activation')} round to 8 bits what linears read")
     if alike:
         context.note(f"times are predicted for {device.name} ({device.arch}), from its bandwidth and its rates")
     else:

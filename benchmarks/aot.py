@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import triton
+from ahead_of_time.blocks import of_blocks
 from ahead_of_time.machine_code import MachineCode, machine_code
 from ahead_of_time.subjects import MATRIX, Subject, of_table, without_tables
 from ahead_of_time.target import pretend
@@ -40,7 +41,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the records there")
     parser.add_argument("--arch", type=int, nargs="+", default=ARCHITECTURES, help="compute capabilities: 80 89 90")
     parser.add_argument("--every", type=int, default=1, help="only every so manyth configuration")
-    parser.add_argument("--kernel", help="only this kernel")
+    parser.add_argument("--kernel", help="only kernels with this in their name")
     parser.add_argument(
         "--limit", type=float, default=LIMIT, help="instructions a weight of 4 bits (default %(default)s)"
     )
@@ -48,7 +49,7 @@ def main() -> None:
     records = []
     for arch in asked.arch:
         pretend(arch)
-        chosen = [subject for subject in subjects(arch) if asked.kernel in (None, subject.kernel)]
+        chosen = [subject for subject in subjects(arch) if asked.kernel is None or asked.kernel in subject.kernel]
         for subject in chosen[:: asked.every]:
             records.append(record(subject, arch, asked.limit))
             print(line(records[-1]), flush=True)
@@ -65,6 +66,7 @@ def subjects(arch: int) -> Iterator[Subject]:
     table = read_table(SHIPPED / table_name(divmod(arch, 10)))
     yield from of_table(table, arch)
     yield from without_tables(arch)
+    yield from of_blocks(arch)
 
 
 def record(subject: Subject, arch: int, limit: float) -> dict[str, Any]:

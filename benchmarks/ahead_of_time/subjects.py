@@ -17,7 +17,7 @@ from fxcompress.kernels.gpu.tiles import Tiles, tile_columns
 
 FP8 = torch.float8_e4m3fn
 # Which instruction multiplies matrices, before and from compute capability 9.0 on.
-MATRIX = {"half": ("HMMA", "HGMMA"), "int8": ("IMMA", "IGMMA"), "fp8": ("QMMA", "QGMMA")}
+MATRIX = {"half": ("HMMA", "HGMMA"), "int8": ("IMMA", "IGMMA"), "fp8": ("QMMA", "QGMMA"), "low": ("HMMA", "HMMA")}
 
 
 @dataclass(frozen=True)

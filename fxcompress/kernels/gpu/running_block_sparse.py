@@ -6,11 +6,11 @@ from collections.abc import Sequence
 
 import torch
 
-from fxcompress.kernels.gpu.choosing import sizes_of
-from fxcompress.kernels.gpu.configurations import Capability, Config, table_for
+from fxcompress.kernels.gpu.configurations import sizes_of
 from fxcompress.kernels.gpu.jit_block_sparse import block_sparse_kernel
 from fxcompress.kernels.gpu.launching import Launch, capability_of, or_other, run_all
 from fxcompress.kernels.gpu.reducing import reduction
+from fxcompress.kernels.gpu.table_files import Capability, Config, table_for
 from fxcompress.kernels.products import rows_of
 
 Tensor = torch.Tensor
@@ -74,8 +74,10 @@ def estimated(
 
     A step along K is several blocks; where there are few programs, K is cut into parts.
     """
-    block_m = max(16, min(128, power_of_two(rows)))
     block_n = max(16, min(128, power_of_two(height)))
+    # Before compute capability 9.0 sums lie in registers that addresses need too.
+    most = 64 if block_n == 128 and capability < (9, 0) else 128
+    block_m = max(16, min(most, power_of_two(rows)))
     block_k = max(16, power_of_two(width), STEP[size])
     programs = -(-outputs // height) * -(-height // block_n) * -(-rows // block_m)
     parts, steps = 1, columns // block_k

@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from fxcompress.kernels.gpu import running_static
-from fxcompress.kernels.gpu.configurations import Config
 from fxcompress.kernels.gpu.launching import run_all
 from fxcompress.kernels.gpu.running_block_sparse import estimated, features_of, launches
+from fxcompress.kernels.gpu.table_files import Config
 from fxcompress.kernels.products import POSTS
 
 # NumPy warns of the infinity in 1 / (1 + exp(1000)), which is right.

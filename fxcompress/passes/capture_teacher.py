@@ -14,6 +14,7 @@ from torch.fx import GraphModule
 
 from fxcompress.capturing import Inputs, as_inputs
 from fxcompress.contract import Pass, PassContext, above, at_least, option, statistic
+from fxcompress.distributed import is_sharded
 from fxcompress.errors import PassFailed
 from fxcompress.graph.fingerprint import fingerprint
 from fxcompress.teaching import LiveTeacher
@@ -21,7 +22,7 @@ from fxcompress.teaching.capturing import Tally, capture_answers
 from fxcompress.teaching.digests import per_sample
 from fxcompress.teaching.keyed import KeyedTeacher
 from fxcompress.teaching.manifest import Manifest
-from fxcompress.teaching.sinks import DiskSink, MemorySink
+from fxcompress.teaching.sinks import FirstRankSink, MemorySink
 from fxcompress.teaching.taps import find_taps, tapped
 from fxcompress.text import plural
 from fxcompress.training.randomness import own_state, restore_own, seeded
@@ -81,15 +82,15 @@ class CaptureTeacher(Pass):
                 raise PassFailed("there are no batches to answer", hint="a generator runs once: give a list")
             manifest = self._manifest(module, teacher, first)
             sink = self._sink(manifest)
-            if isinstance(sink, DiskSink) and sink.resumed:
+            if isinstance(sink, FirstRankSink) and sink.resumed:
                 context.note(f"went on from {plural(sink.resumed, 'sample')} in {self.to}")
             found, tally = capture_answers(
                 teacher,
                 chain([first], batches),
                 sink,
-                manifest.kept,
-                manifest.batched,
+                manifest,
                 lambda line: context.say(f"      {line}"),
+                sharded=self.data != "calibration" and context.train is not None and is_sharded(context.train),
             )
         self._tell(context, found, tally)
         return module
@@ -102,9 +103,9 @@ class CaptureTeacher(Pass):
         made.meta["taps"] = tuple(key for tap in taps for key in tap.keys)
         return made
 
-    def _sink(self, manifest: Manifest) -> MemorySink | DiskSink:
+    def _sink(self, manifest: Manifest) -> MemorySink | FirstRankSink:
         size = self.shard * 1_000_000
-        return MemorySink(manifest, size) if self.to is None else DiskSink(Path(self.to), manifest, size)
+        return MemorySink(manifest, size) if self.to is None else FirstRankSink(Path(self.to), manifest, size)
 
     def _manifest(self, module: GraphModule, teacher: LiveTeacher, first: Inputs) -> Manifest:
         """Return what is captured, before anything is."""

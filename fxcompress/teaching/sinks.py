@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from fxcompress.distributed import is_first, of_first, together
 from fxcompress.errors import UsageError
 from fxcompress.teaching.alone import alone_in
 from fxcompress.teaching.cached import CachedTeacher
@@ -163,6 +164,33 @@ class DiskSink:
         self.manifest = self.manifest.with_shard(shard)
         self.manifest.write(self.folder)
         self.digests += [np.concatenate([one.digests for one in run]) for run in alike(segments)]
+
+
+class FirstRankSink:
+    """Writes on the first rank into a folder that all ranks see, and keeps what is known in step on the others."""
+
+    def __init__(self, folder: Path, manifest: Manifest, most_bytes: int) -> None:
+        self.folder = folder
+        self.sink: DiskSink | None = None
+        with together():
+            self.sink = DiskSink(folder, manifest, most_bytes) if is_first() else None
+        self.known = of_first(None if self.sink is None else self.sink.known)
+        self.resumed = len(self.known)
+
+    def put(self, segment: Segment) -> None:
+        if self.sink is not None:
+            self.sink.put(segment)
+
+    def close(self, samples: int) -> CachedTeacher:
+        found = None
+        with together():
+            found = None if self.sink is None else self.sink.close(samples)
+        with together():
+            return found or CachedTeacher(self.folder, check=False)
+
+    def stop(self) -> None:
+        if self.sink is not None:
+            self.sink.stop()
 
 
 class _Writer:

@@ -32,7 +32,7 @@ def torchrun(folder, *words, count=2):
     env = os.environ | {"PYTHONPATH": os.pathsep.join([str(HERE.parent.parent), str(HERE)]), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(count)]
     command += ["--master-port", str(free_port()), "-m", "fxcompress", "compress", *words]
-    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=120, check=False)
 
 
 def test_torchrun_compresses_as_one_process_does(tmp_path, monkeypatch):

@@ -15,7 +15,7 @@ _TOOLS = Path(triton.__file__).parent / "backends" / "nvidia" / "bin"
 _INSTRUCTION = re.compile(r"/\*[0-9a-f]{4,}\*/\s+(.*?);")
 _LABEL = re.compile(r"^(\.L_x_\d+):")
 _BRANCH = re.compile(r"\bBRA\b.*?(\.L_x_\d+)")
-_MATRIX = re.compile(r"\b([A-Z]?G?MMA|[HIQ]G?MMA)\.")
+_MATRIX = re.compile(r"\b([HIQ]G?MMA)\.")
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ def _code(subject: Subject) -> str:
 
 
 def of_row(kernel: str, row: Row) -> Iterator[Subject]:
-    """Yield what one row of a table compiles to; of 16 rows of the input with zero points too, and in float16."""
+    """Yield what one row of a table compiles to; of 16 rows with zero points too, and in float16."""
     if kernel in EIGHT_BITS:
         yield _eight_bits(kernel, row)
         return
@@ -75,6 +75,7 @@ def of_row(kernel: str, row: Row) -> Iterator[Subject]:
                 yield _weight_only(kernel, row, bits, gated, False, torch.bfloat16)
                 if row.m == 16:
                     yield _weight_only(kernel, row, bits, gated, True, torch.bfloat16)
+                if row.m == 16 and row.group == 128:
                     yield _weight_only(kernel, row, bits, gated, False, torch.float16)
 
 

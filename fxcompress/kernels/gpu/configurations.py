@@ -23,6 +23,8 @@ _BITS = {
 # From this many rows on a weight of fewer bits takes longer than the product of floats.
 DEQUANTIZE_FROM = 129
 MOST_PARTS = 16
+# Bytes of shared memory from compute capability 9.0 on, where sums need fewer registers too.
+_LARGE = 200_000
 
 
 @dataclass(frozen=True)
@@ -81,8 +83,9 @@ def estimated(kernel: str, sizes: Sizes, m: int, n: int, k: int, group: int = 0)
     """
     block_m = min(max(8, 2 ** math.ceil(math.log2(max(m, 1)))), 64 if kernel in _weights_left() else 128)
     block_n = _block_n(kernel, block_m, -(-m // block_m), n, sizes)
-    # A scale of its own for few columns costs less where the rows are many.
-    block_k = 64 if 0 < group < 128 and block_m > 16 else 128
+    # Few columns with a scale of their own: where the rows are many, or the registers few, fewer of them at once.
+    narrow = (0 < group < 128 and block_m > 16) or (group == 32 and sizes.shared < _LARGE)
+    block_k = 64 if narrow else 128
     num_stages = _stages(kernel, block_m, block_n, block_k, sizes)
     if num_stages < 3:
         block_k = 64
@@ -104,7 +107,7 @@ def _weights_left() -> tuple[str, ...]:
 
 
 def _block_n(kernel: str, block_m: int, blocks_m: int, n: int, sizes: Sizes) -> int:
-    if kernel == "int8" and sizes.shared > 200_000 and blocks_m > 1 and blocks_m * -(-n // 256) >= sizes.processors:
+    if kernel == "int8" and sizes.shared >= _LARGE and blocks_m > 1 and blocks_m * -(-n // 256) >= sizes.processors:
         return 256
     # Weights of 4 bits take so few instructions that what a round of the loop costs beside them counts.
     if kernel in (WEIGHT_ONLY[4], *GATED.values()) or block_m >= 64:

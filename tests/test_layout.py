@@ -47,6 +47,7 @@ ORDER = (
     "recipe",
     "models",
     "benchmark",
+    "tuning",
     "skeleton",
     "testing",
     "demo",

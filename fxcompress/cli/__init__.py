@@ -15,6 +15,7 @@ from fxcompress.cli.inspect import inspect
 from fxcompress.cli.passes import passes
 from fxcompress.cli.plugins import plugins
 from fxcompress.cli.reproduce import reproduce
+from fxcompress.cli.tune import tune
 from fxcompress.errors import FxcompressError
 
 
@@ -29,7 +30,7 @@ def group() -> None:
     """
 
 
-for command in (compress, diff, inspect, passes, plugins, bench, reproduce, demo):
+for command in (compress, diff, inspect, passes, plugins, bench, tune, reproduce, demo):
     group.add_command(command)
 
 

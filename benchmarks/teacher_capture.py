@@ -88,7 +88,7 @@ def cases(samples: int, names: Sequence[str]) -> list[Case]:
         found += [Case("minilm", encoder, batches, options) for options in kept]
     if "words" in names:
         speller = fxc.capture(Speller().eval(), whole(texts(2)))
-        batches = [as_inputs(whole(rows)) for rows in texts(samples // 500).split(8)]
+        batches = [as_inputs(whole(rows)) for rows in texts(samples // 200).split(8)]
         kept = [{"taps": ("output",)}, {"taps": ("output|topk:16",), "dtype": "f16"}]
         found += [Case("words", speller, batches, options) for options in kept]
     return found

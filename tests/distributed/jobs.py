@@ -181,6 +181,25 @@ def dying(folder, victim, *_):
     return {"tensors": result.module.state_dict(), "notes": result.stages[0].notes}
 
 
+@job
+def teaching(folder, *_):
+    """Capture a teacher in turns: into a folder, into memory, of batches of each rank's own; then what goes wrong."""
+    found = tasks.taught(f"{folder}/shared"), tasks.taught(None), tasks.taught(f"{folder}/again", sizes=(6, 6))
+    again = tasks.taught(f"{folder}/again")
+    mine = [images for number, images in enumerate(tasks.images()) if number % 2 == distributed.rank()]
+    own = tasks.taught(f"{folder}/own", batches=mine, sharded=True)
+    spoiled = tasks.images()
+    if distributed.rank() == 1:
+        spoiled[1] = spoiled[1] + 1
+    told = []
+    for text, batches in ((f"{folder}/shared/manifest.json", tasks.images()), (f"{folder}/spoiled", spoiled)):
+        try:
+            tasks.taught(text, batches=batches)
+        except fxc.FxcompressError as error:
+            told.append(str(error))
+    return {"disk": found[0], "memory": found[1], "again": again, "own": own, "told": told}
+
+
 if __name__ == "__main__":
     name, folder, *words = sys.argv[1:]
     torch.set_num_threads(1)

@@ -68,6 +68,19 @@ def observers():
     return found
 
 
+def taught(folder, sizes=SIZES, batches=None, sharded=False):
+    """What was captured of the network, and what answers from there; identical images are in two batches."""
+    given = images(sizes) if batches is None else batches
+    if batches is None:
+        given[-1] = torch.cat([given[-1], given[0][:2]])
+    data = fxc.TrainingData([(x, None) for x in given], sharded=sharded)
+    sink = "memory" if folder is None else f"disk to={folder}"
+    text = f"capture-teacher{{taps=output,inner|pool sink={sink}}}"
+    stage = fxc.compress(captured(), None, text, train=data, diffs=False).stages[0]
+    asked = fxc.Inputs(torch.cat(images(sizes)).flip(0))
+    return {"statistics": stage.statistics, "answers": stage.details["teacher"].answers(asked), "notes": stage.notes}
+
+
 def loss_with_label_smoothing(outputs, targets):
     return functional.cross_entropy(outputs, targets, label_smoothing=0.1)
 

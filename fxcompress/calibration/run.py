@@ -11,7 +11,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.observe import flat_inputs, observe
 from fxcompress.capturing import Inputs
-from fxcompress.distributed import Share, deal, merged_row, together
+from fxcompress.distributed import Share, deal, dealt, merged_row, together
 from fxcompress.errors import InputError
 from fxcompress.graph.module import CapturedModule
 
@@ -55,9 +55,9 @@ def calibrate(
             except InputError as error:
                 raise InputError(f"%{node.name}: {error.message}", hint=error.hint) from error
 
-    share = deal(batches)
+    ours = dealt(batches)
     with together():
-        for index, batch in share.numbered():
+        for index, batch in ours:
             with numbered(index):
                 observe(module, checked(module, batch), look)
     return dict(zip(observers, merged_row(list(observers.values())), strict=True))

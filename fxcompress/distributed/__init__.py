@@ -7,6 +7,7 @@ from fxcompress.distributed.agreement import together as together
 from fxcompress.distributed.batch_norm import JoinedBatchNorm as JoinedBatchNorm
 from fxcompress.distributed.dealing import Share as Share
 from fxcompress.distributed.dealing import deal as deal
+from fxcompress.distributed.dealing import dealt as dealt
 from fxcompress.distributed.drawing import drawing_apart as drawing_apart
 from fxcompress.distributed.exchange import all_of as all_of
 from fxcompress.distributed.exchange import each_rank as each_rank

@@ -56,6 +56,11 @@ def deal(items: Iterable[T]) -> Share[T]:
     return Share(row[first:end], first, len(row))
 
 
+def dealt(items: Iterable[T]) -> Iterator[tuple[int, T]]:
+    """Return those of `items` that `deal` gives this rank, with their numbers; read one by one where it is alone."""
+    return deal(items).numbered() if is_shared() else enumerate(items)
+
+
 def _told(item: object) -> str:
     return sketch((item.args, item.kwargs) if isinstance(item, Inputs) else item)
 

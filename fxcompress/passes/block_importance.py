@@ -12,7 +12,7 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.blocks import Block, is_sum
 from fxcompress.analysis.observe import observe
 from fxcompress.capturing.inputs import Inputs
-from fxcompress.distributed import deal, together, totals
+from fxcompress.distributed import dealt, together, totals
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import NORMS
 from fxcompress.graph.tensors import tensor_of
@@ -31,9 +31,9 @@ def influence(module: GraphModule, blocks: Sequence[Block], batches: Iterable[In
     """
     sums = dict.fromkeys(blocks, 0.0)
     samples = dict.fromkeys(blocks, 0)
-    share = deal(batches)
+    ours = dealt(batches)
     with together():
-        for batch in share:
+        for _, batch in ours:
             for block, cosines in cosines_of(module, blocks, batch).items():
                 sums[block] += float(cosines.sum())
                 samples[block] += cosines.numel()

@@ -14,7 +14,7 @@ from fxcompress.analysis.axes.axis import CONTRACT, Axis
 from fxcompress.analysis.observe import observe
 from fxcompress.capturing import Inputs
 from fxcompress.contract import TrainingData
-from fxcompress.distributed import computed, deal, merged_row, slices, sum_tensors, together
+from fxcompress.distributed import computed, dealt, merged_row, slices, sum_tensors, together
 from fxcompress.graph.tensors import named_tensors
 
 
@@ -64,9 +64,9 @@ def observe_consumers(module: GraphModule, axes: Axes, batches: Iterable[Inputs]
             tensor = given.value.of(value).detach()
             seen[id(weight)][1].add(tensor.movedim(given.dim, 0).reshape(given.size, -1).double())
 
-    share = deal(batches)
+    ours = dealt(batches)
     with together():
-        for batch in share:
+        for _, batch in ours:
             observe(module, batch, look)
     sums = merged_row([sums for _, sums in seen.values()])
     return {

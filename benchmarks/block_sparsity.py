@@ -49,14 +49,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--subjects", nargs="+", choices=list(TUNED), default=list(TUNED))
     parser.add_argument("--only", default="", help="only masks with this text in them")
-    parser.add_argument("--json", type=Path)
+    parser.add_argument("--untrained", action="store_true", help="measure the masks alone")
+    parser.add_argument("--json", type=Path, help="what it holds already is not measured again")
     options = parser.parse_args()
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    rows: list[Row] = []
+    rows: list[Row] = read(options.json)
     for name in options.subjects:
-        for row in measured(name, [mask for mask in masks(name) if options.only in mask]):
-            rows.append(row)
+        chosen = [mask for mask in masks(name) if options.only in mask]
+        for row in measured(name, chosen, rows, not options.untrained):
             print(*cells(row), sep=" | ", file=sys.stderr, flush=True)
             write(options.json, rows)
     headers = ["network", "mask", "as it is", "trained", "CPU seconds"]
@@ -73,21 +74,29 @@ def masks(name: str) -> list[str]:
     return found
 
 
-def measured(name: str, plans: list[str]) -> Iterator[Row]:
-    """Yield a row for the dense network, and one for each mask."""
+def measured(name: str, plans: list[str], rows: list[Row], trained: bool) -> Iterator[Row]:
+    """Measure the dense network and each mask, where `rows` have it not; yield each row that grew."""
     subject, train = {"minilm": sentences, "mnist": images}[name]()
     captured = fxc.capture(subject.network, dict(subject.inputs))
-    yield {"subject": subject.name, "mask": "dense", "masked": metrics(subject, captured.module)}
-    for plan in plans:
-        row: Row = {"subject": subject.name, "mask": plan, "seconds": []}
-        for key, pipeline in (("masked", plan), ("trained", f"{plan},{TUNED[name]}")):
-            result, took = timed(
-                fxc.compress, captured, None, pipeline, calibration=subject.calibration, train=train, verify_run=False,
-                diffs=False,
-            )  # fmt: skip
-            row[key] = metrics(subject, result.module)
-            row["seconds"].append(took)
-        yield row
+    known = {(row["subject"], row["mask"]): row for row in rows}
+    for plan in ("dense", *plans):
+        row = known.get((subject.name, plan))
+        if row is None:
+            row = {"subject": subject.name, "mask": plan, "seconds": {}}
+            rows.append(row)
+        pipelines = {"masked": plan} | ({"trained": f"{plan},{TUNED[name]}"} if trained and plan != "dense" else {})
+        for key, pipeline in pipelines.items():
+            if key not in row:
+                module, took = timed(made, captured, "" if plan == "dense" else pipeline, subject, train)
+                row[key], row["seconds"][key] = metrics(subject, module), took
+                yield row
+
+
+def made(captured: Any, pipeline: str, subject: Subject, train: fxc.TrainingData) -> Any:
+    if not pipeline:
+        return captured.module
+    given = {"calibration": subject.calibration, "train": train}
+    return fxc.compress(captured, None, pipeline, **given, verify_run=False, diffs=False).module  # type: ignore[arg-type]
 
 
 def sentences() -> tuple[Subject, fxc.TrainingData]:
@@ -109,7 +118,13 @@ def metrics(subject: Subject, module: Any) -> dict[str, float]:
 def cells(row: Row) -> list[str]:
     """Return a row of the table."""
     found = [" / ".join(f"{value:.2f}" for value in row.get(key, {}).values()) for key in ("masked", "trained")]
-    return [row["subject"], row["mask"], *found, ", ".join(f"{took:.0f}" for took in row.get("seconds", []))]
+    return [row["subject"], row["mask"], *found, ", ".join(f"{took:.0f}" for took in row["seconds"].values())]
+
+
+def read(path: Path | None) -> list[Row]:
+    """Return the rows that are there."""
+    found: list[Row] = json.loads(path.read_text())["rows"] if path is not None and path.is_file() else []
+    return found
 
 
 def write(path: Path | None, rows: list[Row]) -> None:

@@ -36,22 +36,8 @@ def compare(folder, *_):
         "norm": joined_norm(),
         "errors": errors(),
         "saved": saved(folder),
-        "captured": captured_answers(folder),
         "sharding": {name: sharding(tasks.captured_words() if name == "words" else tasks.captured()) for name in NETS},
     }
-
-
-def captured_answers(folder):
-    """Answers kept on disk and in memory, and a student that learns from the first."""
-    taps = "taps=output,hidden sink={} data=train"
-    disk = f"capture-teacher{{{taps.format('disk')} to={folder}/answers}}"
-    rows = {}
-    for name, text in (("disk", disk), ("again", disk), ("memory", f"capture-teacher{{{taps.format('memory')}}}")):
-        data = fxc.TrainingData(tasks.labelled(), functional.cross_entropy)
-        stage = fxc.compress(tasks.captured(), None, text, train=data).stages[0]
-        asked = fxc.Inputs(torch.cat(tasks.images())[[3, 20, 0, 11]])
-        rows[name] = (stage.details["teacher"].answers(asked), dict(stage.statistics), stage.notes)
-    return rows
 
 
 NETS = ("words", "images")

@@ -46,16 +46,19 @@ def main() -> None:
         "--limit", type=float, default=LIMIT, help="instructions a weight of 4 bits (default %(default)s)"
     )
     asked = parser.parse_args()
-    records = []
-    for arch in asked.arch:
-        pretend(arch)
-        chosen = [subject for subject in subjects(arch) if asked.kernel is None or asked.kernel in subject.kernel]
-        for subject in chosen[:: asked.every]:
-            records.append(record(subject, arch, asked.limit))
-            print(line(records[-1]), flush=True)
-    if asked.json:
-        document = {"triton": triton.__version__, "records": records}
-        write_text(asked.json, json.dumps(document, indent=1) + "\n")
+    records: list[dict[str, Any]] = []
+    try:
+        for arch in asked.arch:
+            pretend(arch)
+            chosen = [subject for subject in subjects(arch) if asked.kernel is None or asked.kernel in subject.kernel]
+            for subject in chosen[:: asked.every]:
+                records.append(record(subject, arch, asked.limit))
+                print(line(records[-1]), flush=True)
+    finally:
+        # What was found is kept where somebody stops it.
+        if asked.json:
+            document = {"triton": triton.__version__, "records": records}
+            write_text(asked.json, json.dumps(document, indent=1) + "\n")
     wrong = [each for each in records if each["wrong"]]
     print(f"{len(records)} kernels compiled, {len(wrong)} of them not as they should be")
     sys.exit(1 if wrong else 0)

@@ -59,14 +59,20 @@ def measured(contender: Contender, timer: Timer, rates: Rates, device: str) -> R
         return {"floor": round(floor, 2), "failed": f"{type(problem).__name__}: {str(problem)[:200]}"}
     finally:
         made = []
-        gc.collect()
-        torch.cuda.empty_cache()
+        _forget(device)
     return {
         "microseconds": round(taken, 3),
         "floor": round(floor, 3),
         "fraction": round(floor / taken, 3),
         "error": round(error, 5),
     }
+
+
+def _forget(device: str) -> None:
+    """Give memory back, which the next weights may need in one piece."""
+    if device != "cpu":
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def decoders(batches: Iterable[int], sizes: Sizes, timer: Timer, device: str) -> Iterator[Record]:

@@ -90,7 +90,9 @@ def estimated(kernel: str, sizes: Sizes, m: int, n: int, k: int, group: int = 0)
     if num_stages < 3:
         block_k = 64
         num_stages = _stages(kernel, block_m, block_n, block_k, sizes)
-    num_warps = 8 if block_m * block_n >= 128 * 128 else 4
+    # Narrow blocks of many rows have sums of their own for each group, which fewer threads have no registers for.
+    many = 64 * 128 if 0 < group < 128 and sizes.shared < _LARGE else 128 * 128
+    num_warps = 8 if block_m * block_n >= many else 4
     split_k = _parts(-(-n // block_n) * -(-m // block_m), k // block_k, sizes)
     return Config(block_m, block_n, block_k, split_k, num_warps, num_stages)
 

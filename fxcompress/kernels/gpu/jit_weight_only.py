@@ -123,6 +123,6 @@ def _part(values: tl.tensor, PARTS: tl.constexpr, part: tl.constexpr) -> tl.tens
         even, odd = tl.split(values)
         return even if part == 0 else odd
     else:
-        even, odd = tl.split(tl.reshape(values, SHAPE + (2, 2)))  # noqa: RUF005
+        even, odd = tl.split(tl.reshape(values, SHAPE + (2, 2)))
         first, second = tl.split(odd if part % 2 else even)
         return first if part < 2 else second

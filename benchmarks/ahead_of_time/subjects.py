@@ -10,6 +10,7 @@ import torch
 from fxcompress.kernels.gpu import running_quantized, running_rows
 from fxcompress.kernels.gpu.configurations import EIGHT_BITS, GATED, WEIGHT_ONLY
 from fxcompress.kernels.gpu.launching import Launch
+from fxcompress.kernels.gpu.reducing import reduction
 from fxcompress.kernels.gpu.running_dense import dequantizing
 from fxcompress.kernels.gpu.running_weight_only import tile_launches
 from fxcompress.kernels.gpu.table_files import Row, Table
@@ -118,6 +119,18 @@ def without_tables(arch: int) -> Iterator[Subject]:
             output = empty(4096, 4096, dtype=torch.bfloat16)
             launch = dequantizing(weight, scales, None, bits, group, output)
             yield Subject("dequantize", {"bits": bits, "group": group, "dtype": "torch.bfloat16"}, launch)
+    for rows in (1, 16):
+        for gated, of_integers in ((False, False), (True, False), (False, True)):
+            yield _sums(rows, gated, of_integers)
+
+
+def _sums(rows: int, gated: bool, of_integers: bool) -> Subject:
+    sums = empty(8, rows, 8192, dtype=torch.int32 if of_integers else torch.float32)
+    scales = (empty(rows, dtype=torch.float32), empty(8192, dtype=torch.float32)) if of_integers else None
+    output = empty(rows, 4096 if gated else 8192, dtype=torch.bfloat16)
+    launch = reduction(sums, scales, None, output, output, "silu", gated)
+    kind = "gated" if gated else "integers" if of_integers else "floats"
+    return Subject("sums", {"m": rows, "n": 8192, "kind": kind, "dtype": "torch.bfloat16"}, launch)
 
 
 def _rows(columns: int, kind: str, dtype: torch.dtype) -> Subject:

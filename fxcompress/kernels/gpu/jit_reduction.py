@@ -35,8 +35,8 @@ def reduction_kernel(
         row_scales, scales: as of `scaled`, where SCALED.
         GATED: of 128 columns of sums the first 64 are gates, the others values.
     """
-    rows = tl.program_id(1) * BLOCK_M + tl.arange(0, BLOCK_M)
-    columns = tl.program_id(0) * BLOCK_N + tl.arange(0, BLOCK_N)
+    rows = tl.program_id(0) * BLOCK_M + tl.arange(0, BLOCK_M)
+    columns = tl.program_id(1) * BLOCK_N + tl.arange(0, BLOCK_N)
     inside = (rows < M)[:, None] & (columns < N)[None, :]
     stored = columns // 64 * 128 + columns % 64 if GATED else columns
     at = rows.to(tl.int64)[:, None] * PADDED + stored[None, :]

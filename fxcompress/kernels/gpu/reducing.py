@@ -42,5 +42,6 @@ def reduction(
         "BLOCK_N": BLOCK_N,
     }
     read = (sums, *(scales or (sums, sums)), or_other(bias, output), or_other(residual, output))
-    grid = (-(-outputs // BLOCK_N), -(-count // block_m))
+    # Only the first axis may have more than 65535 programs.
+    grid = (-(-count // block_m), -(-outputs // BLOCK_N))
     return Launch(reduction_kernel, grid, (*read, output, count, outputs, padded), constants)

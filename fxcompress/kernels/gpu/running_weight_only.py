@@ -91,14 +91,16 @@ def _tiles(
     group: int,
 ) -> Tiles:
     """Return one weight, or a gate and what it gates, in tiles, packed at the first call."""
-    columns, dtype = rows.shape[1], rows.dtype
+    columns = rows.shape[1]
+    # Without assembly the kernel takes integers off, not pairs of floats.
+    pairs_of = rows.dtype if ptx_for(bits, rows.dtype, True) else None
 
     def make() -> Tiles:
         if len(weights) == 1:
-            return pack_tiles(weights[0], scales[0], zeros[0], bits, group, columns, dtype)
-        return pack_gated(weights, scales, zeros, bits, group, columns, dtype)
+            return pack_tiles(weights[0], scales[0], zeros[0], bits, group, columns, pairs_of)
+        return pack_gated(weights, scales, zeros, bits, group, columns, pairs_of)
 
-    return packed(f"tiles {bits} {group} {columns} {dtype}", (*weights, *scales, *zeros), make)
+    return packed(f"tiles {bits} {group} {columns} {pairs_of}", (*weights, *scales, *zeros), make)
 
 
 def pack_gated(
@@ -115,7 +117,7 @@ def pack_gated(
         torch.zeros_like(scale, dtype=torch.int32) if zero is None else zero.to(torch.int32)
         for scale, zero in zip(scales, zeros, strict=True)
     )
-    both = None if zeros == (None, None) else interleaved(gate_zeros, up_zeros)
+    both = None if all(zero is None for zero in zeros) else interleaved(gate_zeros, up_zeros)
     weight, scale = interleaved(*weights), interleaved(*scales)
     return pack_tiles(weight, scale, both, bits, group, columns, pairs_of)
 

@@ -92,7 +92,7 @@ def interleaved(first: Tensor, second: Tensor) -> Tensor:
 
 def _of_groups(values: Tensor, padded: Tensor, group: int) -> Tensor:
     """Return [rows, groups] as [groups, padded rows], with groups for the padding too."""
-    rows = values.view(values.shape[0], -1)
+    rows = values.detach().reshape(values.shape[0], -1)
     groups = -(-padded.shape[1] // group) if group else 1
     return pad(rows, (0, groups - rows.shape[1], 0, padded.shape[0] - rows.shape[0])).t().contiguous()
 

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
 
-from fxcompress.kernels.gpu import running_dense, running_quantized, running_rows
+from fxcompress.kernels.gpu import running_dense, running_quantized, running_rows, running_weight_only
 from fxcompress.kernels.gpu.configurations import Config
 from fxcompress.kernels.gpu.launching import run_all
 from fxcompress.kernels.gpu.running_weight_only import pack_gated, tile_launches
@@ -197,3 +197,70 @@ def test_rows_of_floats_of_8_bits():
     running_rows.launch(x, None, None, None, "none", 0.0, values, scales).run()
     assert scales.item() == 1
     assert torch.equal(values.float(), x)
+
+
+# As a GPU runs them, with all that is chosen there: rows, bits, group, zero points, floats.
+WHOLE = [
+    (3, 4, 64, "integers", torch.float16),
+    (3, 8, 0, None, torch.float16),
+    (3, 4, 48, None, torch.float16),
+    (3, 4, 32, "floats", torch.float16),
+    (3, 8, 128, "integers", torch.float32),
+    (140, 4, 32, "integers", torch.float16),
+]
+
+
+@pytest.mark.parametrize(("m", "bits", "group", "affine", "dtype"), WHOLE)
+@pytest.mark.parametrize("extras", [(True, True), (False, False)])
+def test_whole_weight_only(m, bits, group, affine, dtype, extras):
+    n, k = 70, 130
+    weight, scales, zeros, wide = stored_weight(n, k, bits, group, affine is not None)
+    zeros = zeros.float() if affine == "floats" else zeros
+    x = torch.randn(m // 3 if m % 3 == 0 else m, 3 if m % 3 == 0 else 1, k).to(dtype)
+    bias, residual = behind(len(x.flatten(0, 1)), n, dtype, *extras)
+    residual = None if residual is None else residual.view(*x.shape[:-1], n)
+    activation = "relu" if extras[0] else "none"
+    got = running_weight_only.linear_weight_only(x, weight, scales, zeros, bias, residual, bits, group, activation)
+    assert got.shape == (*x.shape[:-1], n)
+    assert_near(got, finished(x.double() @ wide.T, bias, residual, activation), dtype)
+
+
+@pytest.mark.parametrize("m", [2, 140])
+@pytest.mark.parametrize("affine", [(False, True), (False, False)])
+def test_whole_gated(m, affine):
+    made = [stored_weight(70, 96, 4, 32, each) for each in affine]
+    (gate, gate_scales, gate_zeros, wide_gate), (up, up_scales, up_zeros, wide_up) = made
+    x = torch.randn(m, 96).half() / 10
+    got = running_weight_only.linear_gated(x, gate, gate_scales, gate_zeros, up, up_scales, up_zeros, 4, 32, "silu")
+    assert_near(got, functional.silu(x.double() @ wide_gate.T) * (x.double() @ wide_up.T), torch.float16)
+
+
+@pytest.mark.parametrize("kind", [torch.int8, torch.float8_e4m3fn])
+def test_whole_eight_bits(kind):
+    values, weight = torch.randint(-128, 128, (2, 3, 90)), torch.randint(-128, 128, (70, 90))
+    values, weight = values.to(torch.int8).to(kind), weight.to(torch.int8).to(kind)
+    rows, scales, residual = torch.rand(2, 3) * 0.01, torch.rand(70) * 0.01, torch.randn(2, 3, 70)
+    run = running_quantized.linear_int8 if kind == torch.int8 else running_quantized.linear_fp8
+    got = run(values, rows, weight, scales, None, residual, "silu", torch.float32)
+    product = values.double() @ weight.double().T * rows.double().unsqueeze(-1) * scales.double()
+    assert_near(got, functional.silu(product) + residual.double(), torch.float32)
+
+
+def test_whole_rows():
+    x, weight = torch.randn(2, 3, 90).half(), torch.rand(90)
+    values, scales = running_rows.norm_quantize_rows(x, None, weight, None, "rms", 1e-5)
+    want = functional.rms_norm(x.double(), (90,), weight.double(), 1e-5)
+    assert ((values.double() * scales.double().unsqueeze(-1) - want).abs() <= 0.501 * scales.unsqueeze(-1)).all()
+
+
+@pytest.mark.parametrize(("m", "n", "k"), [(0, 4, 8), (3, 0, 8), (3, 4, 0)])
+def test_nothing_to_do(m, n, k):
+    weight, scales, _, _ = stored_weight(n, k, 8, 0, False)
+    bias = torch.randn(n)
+    got = running_weight_only.linear_weight_only(torch.randn(m, k), weight, scales, None, bias, None, 8, 0, "none")
+    assert torch.equal(got, bias.expand(m, n))
+    values, rows = (
+        running_rows.quantize_rows(torch.randn(m, k)) if k else (torch.zeros(m, 0, dtype=torch.int8), torch.ones(m))
+    )
+    got = running_quantized.linear_int8(values, rows, weight, scales, bias, None, "none", torch.float32)
+    assert torch.equal(got, bias.expand(m, n))

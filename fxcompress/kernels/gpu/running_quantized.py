@@ -64,7 +64,7 @@ def _linear(
 ) -> Tensor:
     rows = rows_of(values)
     output = torch.empty((*values.shape[:-1], weight.shape[0]), dtype=dtype, device=values.device)
-    config = configuration(kernel, capability_of(values), *rows.shape, weight.shape[0])
+    config = configuration(kernel, capability_of(values), len(rows), *weight.shape)
     flat = None if residual is None else residual.contiguous()
     made = launches(rows, row_scales.contiguous(), weight.contiguous(), scales, bias, flat, output, activation, config)
     run_all(made)

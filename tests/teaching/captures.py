@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 import torch
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 from fxcompress.teaching.manifest import Manifest

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from captures import batches_of, images
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 from fxcompress.teaching.manifest import Manifest

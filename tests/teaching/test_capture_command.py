@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 from fxcompress.cli import main
@@ -16,7 +16,7 @@ import sys
 import torch
 
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 

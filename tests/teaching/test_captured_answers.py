@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from captures import captured, contents, images, manifest
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 from fxcompress.errors import ArtifactError, FxcompressError, InputError, StepFailed, UsageError

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from hooked import seen_by_hooks
-from nets import pictures, words
+from taught_nets import pictures, words
 from torch import nn
 
 import fxcompress as fxc

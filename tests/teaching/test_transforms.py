@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from nets import pictures
+from taught_nets import pictures
 
 import fxcompress as fxc
 from fxcompress.errors import PassFailed

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -153,7 +154,7 @@ def dying(folder, victim, *_):
     steps = []
 
     def loss(outputs, targets):
-        steps.append(0)
+        steps.append(time.monotonic())
         if len(steps) == 3 and str(distributed.rank()) == victim:
             os._exit(9)
         return functional.cross_entropy(outputs, targets)
@@ -163,7 +164,7 @@ def dying(folder, victim, *_):
     try:
         result = fxc.compress(tasks.captured(kind=torch.float64), None, text, train=data, seed=7)
     except fxc.FxcompressError as error:
-        return str(error)
+        return {"told": str(error), "seconds": time.monotonic() - steps[-1]}
     return {"tensors": result.module.state_dict(), "notes": result.stages[0].notes}
 
 

@@ -90,11 +90,16 @@ def estimated(kernel: str, sizes: Sizes, m: int, n: int, k: int, group: int = 0)
     if num_stages < 3:
         block_k = 64
         num_stages = _stages(kernel, block_m, block_n, block_k, sizes)
-    # Narrow blocks of many rows have sums of their own for each group, which fewer threads have no registers for.
-    many = 64 * 128 if 0 < group < 128 and sizes.shared < _LARGE else 128 * 128
-    num_warps = 8 if block_m * block_n >= many else 4
+    num_warps = 8 if block_m * block_n >= _many_sums(kernel, group, sizes) else 4
     split_k = _parts(-(-n // block_n) * -(-m // block_m), k // block_k, sizes)
     return Config(block_m, block_n, block_k, split_k, num_warps, num_stages)
+
+
+def _many_sums(kernel: str, group: int, sizes: Sizes) -> int:
+    """Return from how many sums on 4 warps have no registers for them: fewer where each group has sums of its own."""
+    if sizes.shared >= _LARGE or not 0 < group < 128:
+        return 128 * 128
+    return 16 * 128 if kernel == GATED[8] and group == 32 else 64 * 128
 
 
 def _stages(kernel: str, block_m: int, block_n: int, block_k: int, sizes: Sizes) -> int:

@@ -4,7 +4,7 @@
 
 Each round starts both, in an order that alternates, and takes the seconds of the passes alone, without starting Python
 and capturing; the figures are medians over the rounds. `ratio` is the time of two processes over that of one.
-`difference` is the largest difference between what both end with, as a share of the largest magnitude of a tensor.
+`difference` is the length of the difference between the tensors that both end with, as a share of their length.
 
 The models are a residual network of convolutions and batch norms on 32x32 images and a transformer encoder on 64 tokens
 of 256 numbers, both with random weights and data. Needs two cores that are free.
@@ -128,10 +128,10 @@ def started(processes: int, threads: int, folder: Path, options: argparse.Namesp
 
 
 def difference(one: Path, two: Path) -> float:
-    """Return the largest difference between the tensors of two files, as a share of the largest magnitude of each."""
+    """Return the length of the difference between the tensors of two files, all as one vector, as a share of it."""
     ours, theirs = (torch.load(path) for path in (one, two))
-    pairs = [(ours[name].double(), theirs[name].double()) for name in ours]
-    return max(float((a - b).abs().max() / b.abs().max().clamp_min(1e-12)) for a, b in pairs if a.numel())
+    a, b = (torch.cat([rows[name].double().flatten() for name in theirs]) for rows in (ours, theirs))
+    return float((a - b).norm() / b.norm())
 
 
 def measured(options: argparse.Namespace) -> list[dict[str, Any]]:

@@ -44,6 +44,8 @@ BUILT_IN = {
     "clip{deviations=1.5}": EVERYWHERE,
     "cluster{bits=2}": EVERYWHERE,
     "convert": set(),
+    # What it learns is itself; batch norms give others in training.
+    "distill{losses=hint pairs=output}": {"convolutional", "perceptron", "separable"},
     "eliminate-dead-nodes": {"perceptron"},
     "equalize": {"separable"},
     "fake-quantize{scheme=w4a16}": EVERYWHERE,

@@ -11,7 +11,7 @@ from torch.fx import GraphModule
 from fxcompress.contract import PassContext, TrainingData, above, at_least, option
 from fxcompress.distilling import Recipe, arrange
 from fxcompress.distilling.recipe import Term
-from fxcompress.errors import PassFailed
+from fxcompress.errors import PassFailed, PipelineError, UsageError
 from fxcompress.graph.module import CapturedModule
 from fxcompress.passes.learning import Learning
 from fxcompress.teaching import CachedTeacher
@@ -73,7 +73,10 @@ class Distill(Learning):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        _ = self.recipe
+        try:
+            _ = self.recipe
+        except UsageError as error:
+            raise PipelineError(f"pass {self.name!r}: {error.message}", hint=error.hint) from None
 
     def what_decides(self) -> str:
         return f"{super().what_decides()} {self.recipe}"

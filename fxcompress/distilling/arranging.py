@@ -64,8 +64,8 @@ def arrange(
         names = list(teacher.names) if graph is None else _named(graph, recipe.logits)
         mine = _prediction(_named(student, recipe.logits), recipe.logits, "student")
         results = Results(mine, _same(mine, names, recipe.logits))
-        if graph is None:
-            _check_temperature(teacher, results.teacher, recipe)
+        if results.teacher.endswith(VALUES):
+            _check_largest(teacher, results.teacher, recipe)
     answering = teacher if graph is None else _running(graph, pairs, results)
     return Distillation(student, answering, recipe, pairs, results, data, seed)
 
@@ -81,10 +81,14 @@ def _named(module: GraphModule, wanted: str | None) -> list[str]:
         return results
 
 
-def _check_temperature(teacher: Any, name: str, recipe: Recipe) -> None:
-    """Raise PassFailed where the tails of the teacher's logits were summed up at another temperature."""
-    if not name.endswith(VALUES):
-        return
+def _check_largest(teacher: Any, name: str, recipe: Recipe) -> None:
+    """Raise PassFailed where the largest logits and their tails are not enough, or are of another temperature."""
+    for loss in PREDICTIONS:
+        if loss != "soft" and recipe.uses(loss):
+            raise PassFailed(
+                f"the loss {loss!r} reads all logits, and of the teacher the largest were captured: {name}",
+                hint="take soft, or capture the logits whole",
+            )
     told = re.search(r"\|topk:\d+:([0-9.]+)", name)
     captured = float(told[1]) if told else teacher.temperature
     if captured != recipe.temperature:

@@ -62,9 +62,11 @@ class GraphSide:
         return {tap.name: self._shape(tap) for tap in find_taps(self.module, [text])}
 
     def _shape(self, tap: Tap) -> Shape:
-        """Return the shape of what a tap keeps of one sample; of the first part where there are several."""
+        """Return the shape of what a tap keeps of one sample."""
+        if tap.transform.top is not None:
+            raise PassFailed(f"{tap.text!r} keeps logits in parts, which are no features", hint="leave topk out")
         if tap.transform.steps:
-            node = tapped(self.module, [tap]).graph.output_node().all_input_nodes[-len(tap.keys)]
+            node = tapped(self.module, [tap]).graph.output_node().all_input_nodes[-1]
         else:
             node = next(node for node in self.module.graph.nodes if node.name == tap.node)
         return tuple(concrete(size) for size in node.meta["val"].shape[1:])

@@ -66,3 +66,15 @@ def test_inputs_that_were_not_captured_are_refused(tmp_path):
         losses(f"prune{{ratio=0.5}},distill{{{OPTIONS} teacher={tmp_path}}}", train=noisy)
     with pytest.raises(fxc.FxcompressError, match="'first' was not captured"):
         losses(f"prune{{ratio=0.5}},distill{{{OPTIONS} losses=hint pairs=first teacher={tmp_path}}}")
+
+
+@pytest.mark.parametrize("loss", ["dkd", "binary"])
+def test_losses_of_all_logits_refuse_the_largest(tmp_path, loss):
+    capture = f"capture-teacher{{taps=output|topk:2 temperature=4 sink=disk to={tmp_path}}}"
+    with pytest.raises(fxc.FxcompressError, match=f"the loss '{loss}' reads all logits"):
+        losses(f"{capture},distill{{{OPTIONS} losses={loss} teacher={tmp_path}}}")
+
+
+def test_parts_of_logits_are_no_features():
+    with pytest.raises(fxc.FxcompressError, match="no features"):
+        losses(f"mask{{sparsity=0.5}},distill{{{OPTIONS} losses=hint pairs=head|topk:2}}")

@@ -8,18 +8,15 @@ from __future__ import annotations
 import torch
 from torch.nn import functional
 
+from fxcompress.teaching.transforms import feature_dim
+
 # Of distances and of angles, as in the paper.
 _DISTANCES, _ANGLES = 1.0, 2.0
 
 
-def channel_dim(features: torch.Tensor) -> int:
-    """Return which dimension holds the channels."""
-    return 1 if features.dim() > 3 else features.dim() - 1
-
-
 def rows_of_features(features: torch.Tensor) -> torch.Tensor:
     """Return the features of every place as a row, [places, channels]."""
-    return features.movedim(channel_dim(features), -1).flatten(0, -2)
+    return features.movedim(feature_dim(features.dim()), -1).flatten(0, -2)
 
 
 def hint(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
@@ -52,7 +49,7 @@ def attention(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
 
 def _map(features: torch.Tensor) -> torch.Tensor:
     """Return the strength of every place, each sample's of length 1, [batch, places]."""
-    strength = features.square().mean(channel_dim(features))
+    strength = features.square().mean(feature_dim(features.dim()))
     return functional.normalize(strength.flatten(1), dim=1)
 
 

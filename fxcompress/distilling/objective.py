@@ -15,7 +15,7 @@ from fxcompress.distilling import features, predictions
 from fxcompress.distilling.masking import check_mask, kept, tokens_of
 from fxcompress.distilling.pairs import Pair
 from fxcompress.distilling.projectors import projectors_for, same_space
-from fxcompress.distilling.recipe import FEATURES, PREDICTIONS, PROJECTED, Recipe, Term
+from fxcompress.distilling.recipe import PREDICTIONS, PROJECTED, Recipe, Term
 from fxcompress.distributed import WholeBatch, by_slices
 from fxcompress.errors import PassFailed
 from fxcompress.graph.module import CapturedModule
@@ -84,9 +84,10 @@ class Distillation:
         result, mine = given.call(module)
         theirs = self._asked(original, given, whole=isinstance(module, WholeBatch))
         tokens = tokens_of(self.module, given, self.recipe.mask)
-        values = {term: self._term(term, result, mine, theirs, targets, tokens) for term in self.recipe.terms}
-        self.last = {term.loss: float(value.detach()) for term, value in values.items()}
-        return torch.stack([term.weight(done) * value for term, value in values.items()]).sum()
+        values = [self._term(term, result, mine, theirs, targets, tokens) for term in self.recipe.terms]
+        rows = list(zip(self.recipe.terms, values, strict=True))
+        self.last = {term.loss: float(value.detach()) for term, value in rows}
+        return torch.stack([term.weight(done) * value for term, value in rows]).sum()
 
     @property
     def whole_batches(self) -> bool:
@@ -165,8 +166,7 @@ class Distillation:
             student = self.module.get_submodule(_PROJECTORS)[number](student)  # type: ignore[index]
             student, teacher = kept(student, tokens), kept(teacher, tokens)
         student, teacher = same_space(student.float(), teacher.float())
-        measure = {name: getattr(features, name) for name in FEATURES}[loss]
-        found: torch.Tensor = measure(student, teacher)
+        found: torch.Tensor = getattr(features, loss)(student, teacher)
         return found
 
 

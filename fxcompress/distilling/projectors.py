@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch.nn import functional
 
-from fxcompress.distilling.features import channel_dim
 from fxcompress.distilling.pairs import Pair
+from fxcompress.teaching.transforms import feature_dim
 
 
 class Projector(torch.nn.Module):
@@ -37,7 +37,7 @@ def projectors_for(pairs: Sequence[Pair], seed: int) -> torch.nn.ModuleList:
     generator = torch.Generator().manual_seed(seed)
     made = torch.nn.ModuleList()
     for pair in pairs:
-        dim = channel_dim(torch.empty(1, *(1 for _ in pair.mine)))
+        dim = feature_dim(1 + len(pair.mine))
         mine, theirs = pair.mine[dim - 1], pair.theirs[dim - 1]
         made.append(torch.nn.Identity() if mine == theirs else Projector(mine, theirs, dim, generator))
     return made

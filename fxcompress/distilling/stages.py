@@ -6,6 +6,7 @@ from collections import Counter
 
 from torch.fx import GraphModule
 
+from fxcompress.analysis.module_tree import depth, prefixes
 from fxcompress.graph.nodes import scope
 from fxcompress.graph.tensors import tensor_of
 
@@ -21,7 +22,7 @@ def stages(module: GraphModule) -> tuple[str, ...]:
     while True:
         large = next((path for path in chosen if sizes[path] > _MOST * whole and _children(path, sizes)), None)
         if large is None:
-            return tuple(sorted(chosen, key=list(_ends(module, chosen)).index))
+            return _by_end(module, chosen)
         chosen = [path for path in chosen if path != large] + _children(large, sizes)
 
 
@@ -31,28 +32,20 @@ def _sizes(module: GraphModule) -> Counter[str]:
     for node in module.graph.nodes:
         if node.op != "call_function":
             continue
-        path = scope(node)
         held = [tensor_of(module, source) for source in node.all_input_nodes]
         elements = sum(tensor.numel() for tensor in held if tensor is not None and tensor.dim() > 1)
-        words = path.split(".") if path else []
-        for count in range(1, len(words) + 1):
-            sizes[".".join(words[:count])] += elements
+        for path in prefixes(scope(node)):
+            sizes[path] += elements
     return Counter({path: size for path, size in sizes.items() if size})
 
 
 def _children(path: str, sizes: Counter[str]) -> list[str]:
-    """Return the paths one level below `path`; where there is but one, and it is no module in a list, those below."""
-    level = path.count(".") + 1 if path else 0
-    return [one for one in sizes if one.count(".") == level and (not path or one.startswith(f"{path}."))]
+    """Return the paths one level below `path`."""
+    level = depth(path)
+    return [one for one in sizes if depth(one) == level + 1 and (not path or one.startswith(f"{path}."))]
 
 
-def _ends(module: GraphModule, paths: list[str]) -> dict[str, int]:
+def _by_end(module: GraphModule, paths: list[str]) -> tuple[str, ...]:
     """Return the paths in the order of their last calls."""
-    last: dict[str, int] = {}
-    for number, node in enumerate(module.graph.nodes):
-        inside = scope(node)
-        for path in paths:
-            if inside == path or inside.startswith(f"{path}."):
-                last.pop(path, None)
-                last[path] = number
-    return last
+    last = {path: number for number, node in enumerate(module.graph.nodes) for path in prefixes(scope(node))}
+    return tuple(sorted(paths, key=last.__getitem__))

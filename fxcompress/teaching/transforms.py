@@ -90,7 +90,7 @@ class Pool:
 
     def apply(self, writer: Writer, parts: dict[str, Any]) -> dict[str, Any]:
         given = writer.tensor(parts[""])
-        dims = [dim for dim in self.dims or range(1, given.dim()) if self.dims or dim != feature_dim(given)]
+        dims = [dim for dim in self.dims or range(1, given.dim()) if self.dims or dim != feature_dim(given.dim())]
         if not dims:
             return parts
         if min(dims) < 1 or max(dims) >= given.dim():
@@ -111,7 +111,7 @@ class Project:
     def apply(self, writer: Writer, parts: dict[str, Any]) -> dict[str, Any]:
         value = parts[""]
         given = writer.tensor(value)
-        dim = feature_dim(given)
+        dim = feature_dim(given.dim())
         count = int(given.shape[dim])
         matrix = writer.constant(f"projection_{count}_{self.size}_{self.seed}", lambda: self.matrix(count), value)
         if dim == given.dim() - 1:
@@ -168,9 +168,9 @@ class Cast:
         return f"cast:{SHORT_DTYPES[self.dtype]}"
 
 
-def feature_dim(given: torch.Tensor) -> int:
-    """Return the dimension of the features: 1 of images and videos, else the last."""
-    return 1 if given.dim() > 3 else given.dim() - 1
+def feature_dim(dims: int) -> int:
+    """Return which dimension of a value with so many holds the features: 1 of images and videos, else the last."""
+    return 1 if dims > 3 else dims - 1
 
 
 def with_tail(parts: Mapping[str, torch.Tensor], name: str, temperature: float) -> tuple[torch.Tensor, torch.Tensor]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -104,6 +105,15 @@ def _each(shared: Any, rows: list[torch.Tensor], count: int) -> np.ndarray[Any, 
             digest.update(data[index * size : (index + 1) * size])
         found += digest.digest()
     return np.frombuffer(bytes(found), dtype=np.uint8).reshape(count, WIDTH)
+
+
+def numbered(segments: Sequence[np.ndarray[Any, Any]]) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    """Return the digests of all segments, uint8 [samples, 16], and segment and row of each, int64 [samples, 2]."""
+    digests, places = [np.empty((0, WIDTH), dtype=np.uint8)], [np.empty((0, 2), dtype=np.int64)]
+    for number, one in enumerate(segments):
+        digests.append(one)
+        places.append(np.stack([np.full(len(one), number), np.arange(len(one))], 1))
+    return np.concatenate(digests), np.concatenate(places)
 
 
 class Index:

@@ -10,7 +10,7 @@ import torch
 
 from fxcompress.capturing import Inputs, as_inputs
 from fxcompress.errors import InputError
-from fxcompress.teaching.digests import Index, sample_digests
+from fxcompress.teaching.digests import Index, numbered, sample_digests
 from fxcompress.teaching.segments import Kept, Segment
 from fxcompress.text import listing, plural
 
@@ -109,8 +109,4 @@ class RememberedTeacher(KeyedTeacher):
 
 def index_of(segments: list[Segment]) -> Index:
     """Return the index of the samples of `segments`."""
-    digests = np.concatenate([one.digests for one in segments])
-    places = np.concatenate(
-        [np.stack([np.full(len(one), i), np.arange(len(one))], 1) for i, one in enumerate(segments)]
-    )
-    return Index(digests, places)
+    return Index(*numbered([one.digests for one in segments]))

@@ -16,7 +16,7 @@ from fxcompress.distributed import is_first, of_first, together
 from fxcompress.errors import UsageError
 from fxcompress.teaching.alone import alone_in
 from fxcompress.teaching.cached import CachedTeacher
-from fxcompress.teaching.digests import WIDTH
+from fxcompress.teaching.digests import numbered
 from fxcompress.teaching.keyed import KeyedTeacher, RememberedTeacher
 from fxcompress.teaching.manifest import FILE, Manifest, Shard
 from fxcompress.teaching.segments import Segment, alike, joined
@@ -126,9 +126,7 @@ class DiskSink:
         if rest:
             self.writer.put(rest)
         self.writer.close()
-        digests = np.concatenate(self.digests) if self.digests else np.empty((0, WIDTH), dtype=np.uint8)
-        rows = [np.stack([np.full(len(one), i), np.arange(len(one))], 1) for i, one in enumerate(self.digests)]
-        index = write_index(self.folder, digests, np.concatenate([np.empty((0, 2), dtype=np.int64), *rows]))
+        index = write_index(self.folder, *numbered(self.digests))
         self.manifest = replace(self.manifest, index=index, samples=samples)
         self.manifest.write(self.folder)
         return CachedTeacher(self.folder, check=False)

@@ -11,6 +11,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.capturing import Captured, Inputs, as_inputs, capture
 from fxcompress.errors import UsageError
+from fxcompress.graph.module import CapturedModule
 from fxcompress.graph.nodes import is_call
 from fxcompress.graph.tensors import named_tensors
 from fxcompress.teaching.results import OUTPUT, added_nodes
@@ -98,7 +99,7 @@ def as_graph(model: Any, inputs: Any = None) -> GraphModule:
     """
     if isinstance(model, Captured):
         return model.module
-    if isinstance(model, GraphModule):
+    if isinstance(model, CapturedModule):
         return model
     if inputs is None:
         raise UsageError(

@@ -277,3 +277,12 @@ def test_images_of_other_widths_are_students_of_their_own():
     torch.manual_seed(4)
     result = distilled("losses=hint,attention epochs=1", "", Images(5).eval(), teacher=teacher())
     assert result.stages[0].details["pairs"] == ["first", "second"]
+
+
+def test_a_traced_teacher_is_captured():
+    """A graph of modules has no taps: it is captured like any other model, and says so where that takes inputs."""
+    traced = torch.fx.symbolic_trace(teacher())
+    answers = fxc.LiveTeacher(traced, ["output"], EXAMPLE).answers(fxc.Inputs(*EXAMPLE))
+    torch.testing.assert_close(answers["output"], teacher()(*EXAMPLE).detach())
+    with pytest.raises(fxc.FxcompressError, match="has to be captured"):
+        fxc.LiveTeacher(traced)

@@ -67,7 +67,7 @@ def conv_static(
     if output_scale is not None:
         behind = behind._replace(outputs=("bytes",), fixed=(output_scale, output_zero))
     chosen = first_available(backend, CONVOLUTION)
-    if chosen == "native" and not (native.serves(weight.shape[0], input.shape[1], geometry) and input.numel()):
+    if chosen == "native" and not (native.serves(weight.shape[0], geometry) and input.numel()):
         chosen = first_available("onednn", CONVOLUTION[1:])
     if chosen == "native":
         kernel = for_native(weight, scales, bias, geometry)

@@ -52,7 +52,7 @@ def shape_of(claim: Claim) -> Shape:
 
 def usable(shape: Shape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the backends that are there for `shape`, in the order in which they are preferred."""
-    serves = native.serves(shape.weight[0], shape.image[1], shape.geometry)
+    serves = native.serves(shape.weight[0], shape.geometry)
     return there(CONVOLUTION, among, serves)
 
 

@@ -26,7 +26,8 @@ POSTS = {
 def geometries(draw):
     pair = st.lists(st.integers(1, 2), min_size=2, max_size=2)
     padding = draw(st.lists(st.integers(0, 2), min_size=2, max_size=2))
-    groups, channels = draw(st.sampled_from([(1, 1), (1, 3), (1, 4), (1, 20), (2, 8), (4, 4), (3, 12), (2, 40)]))
+    some = [(1, 1), (1, 3), (1, 4), (1, 6), (1, 20), (2, 8), (4, 4), (3, 15), (2, 40)]
+    groups, channels = draw(st.sampled_from(some))
     outputs = groups * draw(st.sampled_from([1, 2, 8, 20]))
     return (draw(pair), padding, draw(pair), groups), channels, outputs
 
@@ -38,16 +39,19 @@ def geometries(draw):
     posts=st.tuples(st.sampled_from(sorted(POSTS)), st.sampled_from(["none", "relu", "silu"])),
     zero=st.sampled_from([0, 5, 128, 255]),
     kernel=st.sampled_from([1, 2, 3]),
+    size=st.sampled_from([(9, 8), (7, 37)]),
+    last=st.booleans(),
     biased=st.booleans(),
     added=st.sampled_from(["nothing", "floats", "bytes"]),
     seed=st.integers(0, 99),
 )
-def test_against_float64(backend, problem, posts, zero, kernel, biased, added, seed):
+def test_against_float64(backend, problem, posts, zero, kernel, size, last, biased, added, seed):
     torch.manual_seed(seed)
     geometry, channels, outputs = problem
     weight = torch.randint(-127, 128, (outputs, channels // geometry[3], kernel, kernel), dtype=torch.int8)
     scales, bias = torch.rand(outputs) / 64 + 1e-4, torch.randn(outputs) if biased else None
-    image = torch.randint(0, 256, (2, channels, 9, 8), dtype=torch.uint8)
+    image = torch.randint(0, 256, (2, channels, *size), dtype=torch.uint8)
+    image = image.contiguous(memory_format=torch.channels_last) if last else image
     floats, wide = (image.double() - zero) * 0.02, weight.double() * scales.double().view(-1, 1, 1, 1)
     bias64 = None if bias is None else bias.double()
     plain = POSTS[posts[0]](torch.conv2d(floats, wide, bias64, *geometry))
@@ -100,11 +104,13 @@ def test_windows_outside_of_the_image(backend):
         assert float((made - want).abs().max()) < 1e-3
 
 
+# The larger ones are calculated two and two.
+@pytest.mark.parametrize("shape", [(3, 64, 17, 23), (5, 64, 60, 61)])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_many_pixels_and_channels(threads):
+def test_many_pixels_and_channels(threads, shape):
     torch.manual_seed(0)
     weight, scales = torch.randint(-127, 128, (100, 64, 3, 3), dtype=torch.int8), torch.rand(100) / 100
-    image = torch.randint(0, 256, (3, 64, 17, 23), dtype=torch.uint8)
+    image = torch.randint(0, 256, shape, dtype=torch.uint8)
     want = torch.conv2d((image.double() - 3) * 0.1, weight * scales.double().view(-1, 1, 1, 1), None, 2, 1)
     before = torch.get_num_threads()
     torch.set_num_threads(threads)

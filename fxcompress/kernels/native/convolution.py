@@ -13,36 +13,26 @@ from fxcompress.kernels.native import structures
 from fxcompress.kernels.native.build import kernels
 from fxcompress.kernels.native.calls import alike, results
 from fxcompress.kernels.native.structures import address
-from fxcompress.kernels.native.weights import FEATURES_AT_A_TIME, PackedKernel
+from fxcompress.kernels.native.weights import PackedKernel
 
-# Pixels of fewer channels are read a row of the kernel at a time.
-SHORTEST_PIXEL = 16
+# Images of fewer channels may lie in planes: they are copied into pixels anyhow.
+PLANES = 4
 # A group with fewer outputs leaves most of a vector idle.
 FEWEST_OUTPUTS = 8
 
 
-def reads_runs(channels: int, geometry: Geometry) -> bool:
-    """Whether the kernel copies the image with borders, and reads a row of the kernel at a time."""
-    short = channels % FEATURES_AT_A_TIME or channels < SHORTEST_PIXEL
-    return bool(short) and geometry.groups == 1 and list(geometry.dilation) == [1, 1]
-
-
-def serves(outputs: int, channels: int, geometry: Geometry) -> bool:
-    """Whether there is a kernel for such a convolution: `channels` of the image, `outputs` of all groups."""
-    if reads_runs(channels, geometry):
-        return True
-    groups = geometry.groups
-    return (channels // groups) % FEATURES_AT_A_TIME == 0 and (groups == 1 or outputs // groups >= FEWEST_OUTPUTS)
+def serves(outputs: int, geometry: Geometry) -> bool:
+    """Whether there is a kernel for such a convolution of `outputs` of all groups."""
+    return geometry.groups == 1 or outputs // geometry.groups >= FEWEST_OUTPUTS
 
 
 def packed_kernel(
     weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
 ) -> PackedKernel:
     """Return int8 [outputs, channels / groups, height, width] with its scales and bias as the kernel reads it."""
-    channels = weight.shape[1] * geometry.groups
     plain = None if bias is None else bias.detach().float()
-    runs = reads_runs(channels, geometry)
-    return PackedKernel(weight.detach(), scales.detach().float(), plain, geometry.groups, runs)
+    merged = geometry.groups == 1 and geometry.dilation[1] == 1
+    return PackedKernel(weight.detach(), scales.detach().float(), plain, geometry.groups, merged)
 
 
 def convolution(
@@ -63,7 +53,7 @@ def convolution(
     batch, channels, height, width = image.shape
     tall, broad = geometry.size(height, width, weights.window)
     steps = alike(scale, zero)
-    if not reads_runs(channels, geometry):
+    if channels >= PLANES:
         image = channels_last(image)
     strides = [image.stride(axis) for axis in (0, 2, 3, 1)]
     structure = structures.Convolution(

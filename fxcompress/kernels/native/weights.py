@@ -101,14 +101,19 @@ class PackedKernel:
     """
 
     def __init__(
-        self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, groups: int, runs: bool
+        self, weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, groups: int, merged: bool
     ) -> None:
-        """Pack int8 [outputs, channels of a group, height, width]; `runs` fills channels up to a multiple of four."""
+        """Pack int8 [outputs, channels of a group, height, width].
+
+        What the kernel reads in one go, a row of it where they are `merged`, else a pixel, is filled up with zeros to a
+        multiple of four.
+        """
         self.window = (int(weight.shape[2]), int(weight.shape[3]))
-        last = weight.permute(0, 2, 3, 1)
-        last = functional.pad(last, (0, -last.shape[3] % FEATURES_AT_A_TIME)) if runs else last
+        taps = self.window[0] if merged else self.window[0] * self.window[1]
+        runs = weight.permute(0, 2, 3, 1).reshape(weight.shape[0], taps, -1)
+        runs = functional.pad(runs, (0, -runs.shape[2] % FEATURES_AT_A_TIME))
         # Every group is packed for itself: its last vectors may be filled up.
-        parts = last.reshape(groups, weight.shape[0] // groups, -1).contiguous()
+        parts = runs.reshape(groups, weight.shape[0] // groups, -1).contiguous()
         steps = scales.reshape(groups, -1)
         biases = [None] * groups if bias is None else list(bias.reshape(groups, -1))
         packed = [Packed(*one, dense=True) for one in zip(parts, steps, biases, strict=True)]

@@ -12,7 +12,7 @@ struct GroupWeights {
     long features, outputs, group;
 
     long wide() const { return rounded_up(outputs, WIDTH); }
-    int vectors_at(long column) const { return next_panel((wide() - column) / WIDTH); }
+    int vectors_at(long column) const { return next_floats((wide() - column) / WIDTH); }
 };
 
 // Features at a time: with their weights as floats they stay in the nearest cache.
@@ -21,7 +21,7 @@ constexpr long CHUNK = 128;
 inline void pack_digits(const int8_t* weight, long outputs, long features, uint8_t* panels) {
     const long wide = rounded_up(outputs, WIDTH);
     for (long column = 0, width; column < wide; column += width) {
-        width = next_panel((wide - column) / WIDTH) * WIDTH;
+        width = next_floats((wide - column) / WIDTH) * WIDTH;
         uint8_t* to = panels + column * features / 2;
         for (long f = 0; f < features; f += 2)
             for (long c = column; c < column + width; c++) {
@@ -88,8 +88,8 @@ void group_row(const float* row, const GroupWeights& weights, long column, float
 }
 
 inline void group_panel(const float* input, long rows, const GroupWeights& weights, long column, float* results) {
-    const long wide = weights.wide(), tall = even(rows);
-    const int vectors = next_panel((wide - column) / WIDTH);
+    const long wide = weights.wide();
+    const int vectors = next_floats((wide - column) / WIDTH);
     if (rows == 1) {
         const auto one = vectors == 1 ? group_row<1> : vectors == 2 ? group_row<2> : group_row<3>;
         return one(input, weights, column, results);
@@ -100,11 +100,12 @@ inline void group_panel(const float* input, long rows, const GroupWeights& weigh
     for (long begin = 0; begin < weights.features; begin += CHUNK) {
         const long end = std::min(begin + CHUNK, weights.features);
         spread_digits(weights, column, vectors, begin, end, floats);
-        for (long r = 0; r < rows; r += tall) {
+        for (long r = 0, tall; r < rows; r += tall) {
+            tall = next_rows(rows - r, vectors);
             const float* left = input + r * weights.features + begin;
             FloatsTile tile{
                 left, weights.features, floats, vectors * WIDTH, end - begin, results + r * wide + column, wide, true};
-            with_sizes((int)std::min(tall, rows - r), vectors, tile);
+            with_sizes((int)tall, vectors, tile);
         }
     }
 }

@@ -66,10 +66,10 @@ struct PanelTile {
 // One panel for all rows: its weights stay in the cache.
 template <int V>
 void panel_rows(const float* input, long begin, long end, const Kept& kept, long panel, float* out) {
-    const long tall = even(end - begin);
-    for (long r = begin; r < end; r += tall)
-        with_rows<V>((int)std::min(tall, end - r),
-                     PanelTile<V>{input + r * kept.inputs, kept, panel, out + r * kept.outputs});
+    for (long r = begin, tall; r < end; r += tall) {
+        tall = next_rows(end - r, V);
+        with_rows<V>((int)tall, PanelTile<V>{input + r * kept.inputs, kept, panel, out + r * kept.outputs});
+    }
 }
 
 // The sums of one output for V * 16 rows; `turned` has these rows side by side for each feature.

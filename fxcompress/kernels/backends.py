@@ -19,6 +19,7 @@ import os
 import torch
 
 from fxcompress.errors import UsageError
+from fxcompress.kernels.native import operators
 from fxcompress.kernels.native.build import library
 from fxcompress.text import suggestion
 
@@ -36,7 +37,10 @@ _EXACT_WITH_VNNI = ("onednn", "fbgemm")
 
 def available(name: str) -> bool:
     """Whether this torch and this machine have the backend, and it is not switched off."""
-    return name not in switched_off() and installed(name)
+    there = name not in switched_off() and installed(name)
+    if there and name == "native":
+        operators.use(True)
+    return there
 
 
 @functools.cache
@@ -89,6 +93,7 @@ def first_available(wanted: str, usable: tuple[str, ...]) -> str:
 
 def read_again() -> None:
     """Forget what was found out, so that environment and torch are asked once more."""
+    operators.use(False)
     for found in (switched_off, first_available, installed, library):
         found.cache_clear()
 

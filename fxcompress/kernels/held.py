@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define_native
 from fxcompress.kernels.packing import packed
 
 
@@ -80,12 +80,12 @@ def _fake_channels(
     return torch.empty_like(integers.t().contiguous() if transposed else integers, dtype=torch.float32)
 
 
-define(
+define_native(
     "held_channels(Tensor integers, Tensor scales, Tensor? zeros, int axis, bool transposed=False) -> Tensor",
     held_channels,
     _fake_channels,
 )
-define("held_transposed(Tensor integers) -> Tensor", held_transposed, lambda integers: integers.t().contiguous())
-define("held_product(Tensor stored, Tensor scales) -> Tensor", held_product, _fake)
-define("held_tensor(Tensor integers, float scale, int zero) -> Tensor", held_tensor, _fake)
-define("held_groups(Tensor integers, Tensor scales, Tensor? zeros, int group) -> Tensor", held_groups, _fake)
+define_native("held_transposed(Tensor integers) -> Tensor", held_transposed, lambda integers: integers.t().contiguous())
+define_native("held_product(Tensor stored, Tensor scales) -> Tensor", held_product, _fake)
+define_native("held_tensor(Tensor integers, float scale, int zero) -> Tensor", held_tensor, _fake)
+define_native("held_groups(Tensor integers, Tensor scales, Tensor? zeros, int group) -> Tensor", held_groups, _fake)

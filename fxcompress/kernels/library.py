@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -31,6 +32,24 @@ def define(
     OPERATORS.define(schema, tags=tags)
     OPERATORS.impl(name, implementation, key)
     torch.library.register_fake(f"fxcompress::{name}", fake, lib=OPERATORS)
+
+
+def define_native(schema: str, implementation: Callable[..., Any], fake: Callable[..., Any]) -> None:
+    """Define an operator of the CPU that `native/boxed` may implement too, as of `define`.
+
+    The implementation in Python stands behind every key, so that the other may take precedence at any time, and
+    hand back what it does not serve.
+    """
+
+    @functools.wraps(implementation)
+    def on_cpu(*arguments: Any) -> Any:
+        name = schema.partition("(")[0]
+        first = next(one for one in arguments if isinstance(one, torch.Tensor))
+        if first.device.type != "cpu":
+            raise NotImplementedError(f"fxcompress::{name} is an operator of the CPU, and was given {first.device}")
+        return implementation(*arguments)
+
+    define(schema, on_cpu, fake, key="CompositeExplicitAutograd")
 
 
 def differentiate(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from fxcompress.kernels.activations import quantize_all, quantize_rows, split_rows
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define, define_native
 from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, joined
@@ -168,6 +168,17 @@ def quantize_u8(input: torch.Tensor, scale: float, zero: int) -> torch.Tensor:  
     return quantize_all(input.detach(), scale, zero)
 
 
+def packed_linears(weights: Tensors, scales: Tensors, biases: Optionals) -> list[torch.Tensor]:
+    """Return linears side by side as the native kernels read them, for `native/boxed`; see `Packed.tensors`."""
+    return joined(weights, scales, biases).native.tensors
+
+
+def float_linears(weights: Tensors, scales: Tensors, biases: Optionals) -> list[torch.Tensor]:
+    """Return the weights of linears side by side as floats, and their biases where there are any."""
+    layers = joined(weights, scales, biases)
+    return [layers.floats] if layers.bias is None else [layers.floats, layers.bias]
+
+
 def _fake(input: torch.Tensor, weights: Tensors, *rest: object) -> torch.Tensor:  # noqa: A002
     return input.new_empty((*input.shape[:-1], sum(weight.shape[0] for weight in weights)), dtype=torch.float32)
 
@@ -178,15 +189,21 @@ def _fake_static(input: torch.Tensor, scale: float, zero: int, weights: Tensors,
     return made if output_scale is None else made.to(torch.uint8)
 
 
+def _no_fake(*layers: object) -> list[torch.Tensor]:
+    raise NotImplementedError("linears are packed when they are calculated, not before")
+
+
 _LAYERS = "Tensor[] weights, Tensor[] scales, Tensor?[] biases"
-define(f"linear_dynamic(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_dynamic, _fake)
-define(f"linear_weight_only(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_weight_only, _fake)
-define(
+define_native(f"linear_dynamic(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_dynamic, _fake)
+define_native(f"linear_weight_only(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_weight_only, _fake)
+define_native(
     f"linear_static(Tensor input, float scale, int zero, {_LAYERS}, str post, float? output_scale, int output_zero,"
     " str backend) -> Tensor",
     linear_static,
     _fake_static,
 )
+for packer in (packed_linears, float_linears):
+    define(f"{packer.__name__}({_LAYERS}) -> Tensor[]", packer, _no_fake)
 define(
     "quantize_u8(Tensor input, float scale, int zero) -> Tensor",
     quantize_u8,

@@ -13,7 +13,7 @@ from fxcompress.kernels.activations import signed
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import OUTPUTS, Behind
 from fxcompress.kernels.finishing import finish
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define_native
 from fxcompress.kernels.linear import DYNAMIC, suited
 from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.products import add_bias, product, rows_of
@@ -125,13 +125,13 @@ _TAIL = (
     "str post, Tensor? residual, str norm, Tensor? norm_weight, Tensor? norm_bias, float eps, str[] outputs,"
     " str backend) -> Tensor[]"
 )
-define(
+define_native(
     "linear_tokens(Tensor values, Tensor token_scales, Tensor token_zeros, Tensor[] weights, Tensor[] scales,"
     f" Tensor?[] biases, {_TAIL}",
     linear_tokens,
     _fake_linear,
 )
-define(
+define_native(
     f"finish_rows(Tensor input, {_TAIL}",
     finish_rows,
     lambda values, *rest: _fake(values, values.shape[-1], rest[6]),

@@ -19,8 +19,9 @@ import torch
 CACHE = "FXCOMPRESS_CACHE"
 COMPILERS = ("c++", "g++", "clang++")
 SECONDS = 300
+STANDARD = ("-std=c++17",)
 FLAGS = (
-    *("-std=c++17", "-O3", "-fPIC", "-fvisibility=hidden", "-march=x86-64-v4", "-mavx512vnni", "-mtune=native"),
+    *("-O3", "-fPIC", "-fvisibility=hidden", "-march=x86-64-v4", "-mavx512vnni", "-mtune=native"),
     *("-fno-math-errno", "-fno-trapping-math", "-fopenmp"),
 )
 
@@ -52,15 +53,27 @@ def built() -> Path:
         BuildError: the processor, the system or the compiler does not serve.
     """
     _demand_processor()
-    compiler, threads = _compiler(), _openmp()
-    source = resources.files(__package__) / "source"
-    with resources.as_file(source) as folder:
-        texts = [path.read_bytes() for path in sorted(folder.iterdir())]
-        words = (*compiler, *FLAGS, *threads, platform.machine())
-        digest = hashlib.sha256(b"\0".join([*texts, *map(str.encode, words)])).hexdigest()[:16]
-        made = cache() / f"native-{digest}.so"
-        if not made.exists():
-            _compile(compiler, threads, folder / "kernels.cpp", made)
+    with resources.as_file(resources.files(__package__) / "source") as folder:
+        return compiled("native", folder / "kernels.cpp", (*STANDARD, *FLAGS), _openmp())
+
+
+def compiled(name: str, source: Path, flags: tuple[str, ...], linked: tuple[str, ...], *others: Path) -> Path:
+    """Return `source` compiled to a library, from the cache where it lies there.
+
+    Args:
+        source: includes files of its own folder, and of the folders `others`.
+        linked: libraries, as words for the compiler.
+
+    Raises:
+        BuildError: there is no compiler, or it fails.
+    """
+    compiler = _compiler()
+    texts = [path.read_bytes() for folder in (source.parent, *others) for path in sorted(folder.iterdir())]
+    words = (*compiler, *flags, *linked, platform.machine())
+    digest = hashlib.sha256(b"\0".join([*texts, *map(str.encode, words)])).hexdigest()[:16]
+    made = cache() / f"{name}-{digest}.so"
+    if not made.exists():
+        _compile((*compiler, *flags, *(f"-I{folder}" for folder in others)), linked, source, made)
     return made
 
 
@@ -94,13 +107,13 @@ def _openmp() -> tuple[str, ...]:
     return (str(found[0]), f"-Wl,-rpath,{folder}") if found else ("-fopenmp",)
 
 
-def _compile(compiler: tuple[str, ...], threads: tuple[str, ...], source: Path, made: Path) -> None:
+def _compile(command: tuple[str, ...], libraries: tuple[str, ...], source: Path, made: Path) -> None:
     """Compile `source`; what is half done stands beside under another name."""
     made.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=made.parent) as folder:
         compiled, linked = Path(folder) / "kernels.o", Path(folder) / made.name
-        _run((*compiler, *FLAGS, "-c", "-o", str(compiled), str(source)))
-        _run((*compiler, "-shared", "-o", str(linked), str(compiled), *threads))
+        _run((*command, "-c", "-o", str(compiled), str(source)))
+        _run((*command, "-shared", "-o", str(linked), str(compiled), *libraries))
         linked.replace(made)
 
 

@@ -53,6 +53,12 @@ class Packed:
         made.structure = made._structure()
         return made
 
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """Panels, sums, scales and biases, and of weights that lost their zeros the fours and their starts."""
+        kept = [] if self.kept is None else [self.kept.fours, self.kept.starts]
+        return [self.panels, self.sums, self.scales, self.bias, *kept]
+
     def _structure(self) -> structures.Weights:
         tensors = (self.panels, self.sums, self.scales, self.bias)
         made = structures.Weights(*map(address, tensors), self.features, self.outputs)

@@ -72,7 +72,7 @@ def _fake(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *rest: ob
     return query.new_empty(batch, rows, heads, value.shape[3]).transpose(1, 2)
 
 
-library.define(
+library.define_native(
     "attention(Tensor query, Tensor key, Tensor value, Tensor? mask, bool causal, float scale, str backend) -> Tensor",
     attention,
     _fake,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define_native
 
 
 def embedding_rows(indices: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor) -> torch.Tensor:
@@ -28,4 +28,4 @@ def _fake(indices: torch.Tensor, weight: torch.Tensor, scales: torch.Tensor) -> 
     return weight.new_empty((*indices.shape, weight.shape[1]), dtype=torch.float32)
 
 
-define("embedding_rows(Tensor indices, Tensor weight, Tensor scales) -> Tensor", embedding_rows, _fake)
+define_native("embedding_rows(Tensor indices, Tensor weight, Tensor scales) -> Tensor", embedding_rows, _fake)

@@ -204,7 +204,7 @@ define_native(
 )
 for packer in (packed_linears, float_linears):
     define(f"{packer.__name__}({_LAYERS}) -> Tensor[]", packer, _no_fake)
-define(
+define_native(
     "quantize_u8(Tensor input, float scale, int zero) -> Tensor",
     quantize_u8,
     lambda values, scale, zero: torch.empty_like(values, dtype=torch.uint8),

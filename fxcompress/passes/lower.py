@@ -11,6 +11,7 @@ from fxcompress.contract import Pass, PassContext, at_least, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.shapes import propagate
 from fxcompress.kernels.backends import BACKENDS, available, missing, why_missing
+from fxcompress.kernels.native import operators
 from fxcompress.lowering.gpu import KERNELS
 from fxcompress.lowering.gpu.devices import ASSUMED, at_hand, device_named
 from fxcompress.lowering.gpu.run import lower_for_gpu
@@ -114,6 +115,8 @@ class Lower(Pass):
         reasons = {name: why_missing(name) for name in missing()}
         for why in dict.fromkeys(reasons.values()):
             context.note(f"{listing([name for name in reasons if reasons[name] == why])}: {why}")
+        if available("native") and (reason := operators.why_missing()) is not None:
+            context.note(f"native kernels are called by Python, which takes some microseconds a call: {reason}")
 
 
 def record(context: PassContext, lowered: dict[str, dict[str, Any]], left: int, attentions: int) -> None:

@@ -6,7 +6,10 @@
 
 #include <atomic>
 
+#include "attending.h"
+#include "embedding.h"
 #include "linears.h"
+#include "quantizing.h"
 
 namespace fxc {
 
@@ -23,6 +26,12 @@ void one_backend(const c10::OperatorHandle& op, Stack* stack) {
     const bool there = !NATIVE || in_use.load(std::memory_order_relaxed);
     const bool wanted = there && stack->back().toStringView() == (NATIVE ? "native" : "float");
     if (!wanted || !FUNCTION(*stack)) in_python(op, stack);
+}
+
+// Operators that need none: there is one way to calculate them.
+template <bool (*FUNCTION)(Stack&)>
+void no_backend(const c10::OperatorHandle& op, Stack* stack) {
+    if (!in_use.load(std::memory_order_relaxed) || !FUNCTION(*stack)) in_python(op, stack);
 }
 
 // Operators that give the same tensor at every call, as long as nothing is written into their arguments.
@@ -57,6 +66,9 @@ TORCH_LIBRARY_IMPL(fxcompress, CPU, library) {
     library.impl("linear_tokens", boxed<&one_backend<&linear_tokens>>());
     library.impl("linear_weight_only", boxed<&one_backend<&linear_weight_only, false>>());
     library.impl("finish_rows", boxed<&one_backend<&finish_rows>>());
+    library.impl("attention", boxed<&one_backend<&attention>>());
+    library.impl("embedding_rows", boxed<&no_backend<&embedding_rows>>());
+    library.impl("quantize_u8", boxed<&no_backend<&quantize_u8>>());
     for (const char* name : {"held_channels", "held_tensor", "held_groups", "held_transposed", "held_product"})
         library.impl(name, boxed<&held>());
 }

@@ -35,7 +35,7 @@ struct Places {
 
 template <int M, int V>
 void places_tile(const Places& places, long row, long offset, const int32_t& zero, const float& scale,
-                 const Weights& weights, long column, Ahead ahead, const Results& to) {
+                 const Weights& weights, long column, Ahead ahead, const TileOutput& to) {
     __m512i sums[M][V];
     begin_sums(sums, &zero, 0, weights, column);
     const int8_t* panel = weights.panels + column * weights.features;
@@ -54,7 +54,7 @@ void places_tile(const Places& places, long row, long offset, const int32_t& zer
             }
         }
     const Sums<M, V> made(sums);
-    TileResults{made.at[0], M, V, &scale, 0, weights, column}.put(to);
+    TileSums{made.at[0], M, V, &scale, 0, weights, column}.put(to);
 }
 
 struct PlacesTile {
@@ -64,7 +64,7 @@ struct PlacesTile {
     const Weights& weights;
     long column;
     Ahead ahead;
-    Results to;
+    TileOutput to;
     template <int M, int V>
     void run_tile() const {
         places_tile<M, V>(places, row, offset, *convolution.zero, *convolution.scale, weights, column, ahead, to);
@@ -86,7 +86,7 @@ inline Weights of_group(const Weights& weights, long group) {
 }
 
 inline void convolve_block(const Convolution& c, const Places& places, long rows, const Weights& weights,
-                           const Results& results) {
+                           const TileOutput& results) {
     const long depth = c.depth();
     for (long group = 0; group < c.groups; group++) {
         const Weights here = of_group(weights, group);
@@ -95,7 +95,7 @@ inline void convolve_block(const Convolution& c, const Places& places, long rows
             for (long r = 0, tile = 0, tall; r < rows; r += tall, tile++) {
                 tall = next_rows(rows - r, vectors);
                 const Ahead ahead = ahead_of(here, column, vectors, tile);
-                const Results to = results.at(r, group * here.outputs + column);
+                const TileOutput to = results.at(r, group * here.outputs + column);
                 with_sizes((int)tall, vectors, PlacesTile{places, r, group * depth, c, here, column, ahead, to});
             }
             column += vectors * WIDTH;

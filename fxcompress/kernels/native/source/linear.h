@@ -20,7 +20,7 @@ inline long block_of(long rows, const Weights& weights, const Behind& behind, in
 }
 
 inline void block_columns(const Tokens& tokens, long begin, long rows, const Weights& weights, long column, int vectors,
-                          const Results& results) {
+                          const TileOutput& results) {
     for (long r = 0, tile = 0, tall; r < rows; r += tall, tile++) {
         tall = next_rows(rows - r, vectors);
         const Tokens here = tokens.from(begin + r, weights.features);

@@ -1,6 +1,6 @@
 // Products of rows of bytes with 8-bit weights (VNNI), and of rows of floats, tile by tile.
 #pragma once
-#include "results.h"
+#include "outputs.h"
 #include "weights.h"
 
 namespace fxc {
@@ -34,7 +34,7 @@ struct Sums {
 };
 
 // The rows of a tile: sums times the scale of their row and of their output, with bias.
-struct TileResults {
+struct TileSums {
     const int32_t* sums;
     int rows, vectors;
     const float* scales;
@@ -60,13 +60,13 @@ struct TileResults {
     }
 
     template <bool ADDED>
-    void put_bytes(const Results& to) const {
+    void put_bytes(const TileOutput& to) const {
         const Straight straight = *to.straight;
         const long first = to.first, stride = to.stride;
         each([=](int r, long c, Floats x, long left) { straight.put<ADDED>(first + r * stride + c, x, left); });
     }
 
-    __attribute__((noinline)) void put(const Results& to) const {
+    __attribute__((noinline)) void put(const TileOutput& to) const {
         if (!to.straight)
             each([&](int r, long c, Floats x, long) { store(to.floats + to.first + r * to.stride + c, x); });
         else if (to.straight->residual)
@@ -78,7 +78,7 @@ struct TileResults {
 
 // M tokens and V vectors of outputs.
 template <int M, int V, bool KEPT>
-void bytes_tile(const Tokens& tokens, const Weights& weights, long column, Ahead ahead, const Results& to) {
+void bytes_tile(const Tokens& tokens, const Weights& weights, long column, Ahead ahead, const TileOutput& to) {
     const long features = weights.features;
     __m512i sums[M][V];
     begin_sums(sums, tokens.zeros, tokens.apart, weights, column);
@@ -98,7 +98,7 @@ void bytes_tile(const Tokens& tokens, const Weights& weights, long column, Ahead
         }
     }
     const Sums<M, V> made(sums);
-    TileResults{made.at[0], M, V, tokens.scales, tokens.apart, weights, column}.put(to);
+    TileSums{made.at[0], M, V, tokens.scales, tokens.apart, weights, column}.put(to);
 }
 
 // M rows of `left` (a row every `left_stride` floats) times V vectors of columns of `right`, added to what is there.
@@ -126,7 +126,7 @@ struct BytesTile {
     const Weights& weights;
     long column;
     Ahead ahead;
-    Results to;
+    TileOutput to;
     template <int M, int V>
     void run_tile() const {
         if (V <= 2 && weights.starts)

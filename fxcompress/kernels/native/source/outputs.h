@@ -8,12 +8,12 @@
 namespace fxc {
 
 // A row every `stride` from `first` on: floats, or bytes where nothing is left to do with them.
-struct Results {
+struct TileOutput {
     float* floats;
     const Straight* straight;
     long first, stride;
 
-    Results at(long row, long column) const { return {floats, straight, first + row * stride + column, stride}; }
+    TileOutput at(long row, long column) const { return {floats, straight, first + row * stride + column, stride}; }
 };
 
 // Rows in the hands of one thread. What stands behind a product and needs whole rows finds them here as floats;
@@ -32,9 +32,9 @@ public:
             floats.reset(new float[rows * stride]);
     }
 
-    Results results(long begin) const {
-        return straight ? Results{nullptr, &*straight, begin * count, count}
-                        : Results{floats.get(), nullptr, 0, stride};
+    TileOutput results(long begin) const {
+        return straight ? TileOutput{nullptr, &*straight, begin * count, count}
+                        : TileOutput{floats.get(), nullptr, 0, stride};
     }
 
     void finish(long begin, long rows) const {

@@ -11,7 +11,7 @@ from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.finishing import finish
 from fxcompress.kernels.geometry import Geometry, channels_last
 from fxcompress.kernels.held import held_channels
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define, define_native
 from fxcompress.kernels.native import convolution as native
 from fxcompress.kernels.native.weights import PackedKernel
 from fxcompress.kernels.packing import packed
@@ -106,10 +106,24 @@ def for_native(
 ) -> PackedKernel:
     """Return weights, scales and bias packed for the kernel of ours."""
 
-    def make() -> PackedKernel:
-        return native.packed_kernel(weight, scales, bias, geometry)
+    return _packed(weight, scales, bias, geometry.groups, native.merged(geometry))
 
-    return packed(f"native {geometry}", (weight, scales, bias), make)
+
+def packed_convolution(
+    weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, groups: int, merged: bool
+) -> list[torch.Tensor]:
+    """Return the layer as the native kernels read it, for `native/boxed`; see `PackedKernel`."""
+    return list(_packed(weight, scales, bias, groups, merged).tensors)
+
+
+def _packed(
+    weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, groups: int, merged: bool
+) -> PackedKernel:
+    def make() -> PackedKernel:
+        plain = None if bias is None else bias.detach().float()
+        return PackedKernel(weight.detach(), scales.detach().float(), plain, groups, merged)
+
+    return packed(f"native {groups} {merged}", (weight, scales, bias), make)
 
 
 def _onednn(
@@ -161,7 +175,16 @@ def _fake(input: torch.Tensor, scale: float, zero: int, weight: torch.Tensor, *r
     return torch.empty(shape, dtype=dtype, device=input.device, memory_format=torch.channels_last)
 
 
+def _no_fake(*layer: object) -> list[torch.Tensor]:
+    raise NotImplementedError("a convolution is packed when it is calculated, not before")
+
+
 define(
+    "packed_convolution(Tensor weight, Tensor scales, Tensor? bias, int groups, bool merged) -> Tensor[]",
+    packed_convolution,
+    _no_fake,
+)
+define_native(
     "conv_static(Tensor input, float scale, int zero, Tensor weight, Tensor scales, Tensor? bias, int[] stride,"
     " int[] padding, int[] dilation, int groups, str post, Tensor? residual, float residual_scale, int residual_zero,"
     " str late_post, float? output_scale, int output_zero, str backend) -> Tensor",

@@ -8,7 +8,7 @@ import torch
 
 from fxcompress.kernels.backends import available
 from fxcompress.kernels.geometry import Geometry, channels_last
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define_native
 from fxcompress.kernels.native import convolution as native
 
 
@@ -36,7 +36,7 @@ def _fake(input: torch.Tensor, kernel: Sequence[int], *geometry: Sequence[int]) 
     return torch.empty(shape, dtype=torch.uint8, device=input.device, memory_format=torch.channels_last)
 
 
-define(
+define_native(
     "max_pool_u8(Tensor input, int[] kernel, int[] stride, int[] padding, int[] dilation) -> Tensor",
     max_pool_u8,
     _fake,

@@ -54,6 +54,11 @@ def cases():
     behind = ("gelu", torch.randn(2, 5, 47), "layer", torch.rand(47), None, 1e-5, ["sum", "out", "tokens"], "native")
     rounded = ops.quantize_u8(values, 0.03, 100)
     query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 6, 8)
+    image, kernel = torch.randint(0, 256, (2, 8, 9, 7)).byte(), torch.randint(-127, 128, (20, 8, 3, 3)).char()
+    grouped = torch.randint(-127, 128, (16, 4, 3, 3)).char()
+    added, last = torch.randint(0, 256, (2, 20, 5, 7)).byte(), {"memory_format": torch.channels_last}
+    steps, plane = torch.rand(20) / 100, torch.randint(-127, 128, (20, 3, 2, 2)).char()
+    places, simple = ([2, 1], [1, 1], [1, 1], 1), ("none", None, 0.0, 0, "none")
     return {
         "dynamic": (ops.linear_dynamic, values, *packed, "native"),
         "dynamic, one row": (ops.linear_dynamic, values[0, 0], *packed, "native"),
@@ -71,6 +76,29 @@ def cases():
         "quantize, gaps": (ops.quantize_u8, values[..., ::2], 0.01, 128),
         "attention": (ops.attention, query, key, key.flip(0), None, False, 0.4, "native"),
         "attention, masked": (ops.attention, query, key, key, torch.randn(1, 1, 5, 6), False, 0.4, "native"),
+        "convolution": (ops.conv_static, image, 0.1, 9, kernel, steps, None, *places, *simple, None, 0, "native"),
+        "convolution of bytes": (
+            *(ops.conv_static, image.contiguous(**last), 0.1, 9, kernel, steps, torch.randn(20), *places),
+            *("relu", added, 0.2, 11, "silu", 0.3, 100, "native"),
+        ),
+        "convolution with floats behind": (
+            *(ops.conv_static, image[:, :, ::1], 0.1, 9, kernel, steps, torch.randn(20), *places),
+            *("relu", torch.randn(2, 20, 5, 7), 0.0, 0, "none", 0.3, 100, "native"),
+        ),
+        "convolution of planes": (
+            *(ops.conv_static, image[:, :3], 0.1, 9, plane, steps, None, [1, 1], [0, 2], [2, 1], 1, *simple),
+            *(None, 0, "native"),
+        ),
+        "convolution in groups": (
+            *(ops.conv_static, image, 0.1, 9, grouped, steps[:16], None, [1, 1], [1, 1], [1, 2], 2, *simple),
+            *(None, 0, "native"),
+        ),
+        "convolution of small groups": (
+            *(ops.conv_static, image, 0.1, 9, kernel[:8, :1], steps[:8], None, [1, 1], [1, 1], [1, 1], 8, *simple),
+            *(0.7, 0, "native"),
+        ),
+        "pooling": (ops.max_pool_u8, image, [3, 2], [2, 1], [1, 1], [1, 2]),
+        "pooling, last": (ops.max_pool_u8, image.contiguous(**last), [2, 2], [2, 2], [0, 0], [1, 1]),
         "held": (ops.held_channels, layers[0].weight, layers[0].scales, None, 0),
     }
 

@@ -26,13 +26,9 @@ def serves(outputs: int, geometry: Geometry) -> bool:
     return geometry.groups == 1 or outputs // geometry.groups >= FEWEST_OUTPUTS
 
 
-def packed_kernel(
-    weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
-) -> PackedKernel:
-    """Return int8 [outputs, channels / groups, height, width] with its scales and bias as the kernel reads it."""
-    plain = None if bias is None else bias.detach().float()
-    merged = geometry.groups == 1 and geometry.dilation[1] == 1
-    return PackedKernel(weight.detach(), scales.detach().float(), plain, geometry.groups, merged)
+def merged(geometry: Geometry) -> bool:
+    """Whether the bytes of a row of the kernel stand side by side in the image, and are read in one go."""
+    return geometry.groups == 1 and geometry.dilation[1] == 1
 
 
 def convolution(
@@ -43,7 +39,7 @@ def convolution(
     Args:
         image: uint8 [batch, channels, height, width].
         scale, zero: its steps and its zero point.
-        weights: of the kernel; see `packed_kernel`.
+        weights: of the kernel; see `PackedKernel`.
         geometry: how the kernel moves.
         behind: with one output; its residual is [batch, outputs, ...], channels last in memory.
 

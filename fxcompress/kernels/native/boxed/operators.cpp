@@ -8,6 +8,7 @@
 
 #include "attending.h"
 #include "embedding.h"
+#include "images.h"
 #include "linears.h"
 #include "quantizing.h"
 
@@ -66,6 +67,8 @@ TORCH_LIBRARY_IMPL(fxcompress, CPU, library) {
     library.impl("linear_tokens", boxed<&one_backend<&linear_tokens>>());
     library.impl("linear_weight_only", boxed<&one_backend<&linear_weight_only, false>>());
     library.impl("finish_rows", boxed<&one_backend<&finish_rows>>());
+    library.impl("conv_static", boxed<&one_backend<&conv_static>>());
+    library.impl("max_pool_u8", boxed<&no_backend<&max_pool_u8>>());
     library.impl("attention", boxed<&one_backend<&attention>>());
     library.impl("embedding_rows", boxed<&no_backend<&embedding_rows>>());
     library.impl("quantize_u8", boxed<&no_backend<&quantize_u8>>());

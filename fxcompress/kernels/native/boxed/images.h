@@ -1,0 +1,183 @@
+// Convolution and pooling of images of bytes by the native kernels.
+#pragma once
+#include "convolution.h"
+#include "linears.h"
+#include "pooling.h"
+
+extern "C" {
+void fxc_convolution(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, int threads);
+void fxc_max_pool(const fxc::Pooling*, int threads);
+}
+
+namespace fxc {
+
+// Images of fewer channels may lie in planes: they are copied into pixels anyhow.
+constexpr long PLANES = 4;
+// A group with fewer outputs leaves most of a vector idle.
+constexpr long FEWEST_OUTPUTS = 8;
+
+// A new image whose channels stand side by side.
+inline Tensor empty_image(long batch, long channels, long height, long width, at::ScalarType dtype) {
+    const int64_t sizes[] = {batch, channels, height, width};
+    const int64_t strides[] = {height * width * channels, 1, width * channels, channels};
+    return Tensor(at::detail::empty_strided_cpu(sizes, strides, dtype));
+}
+
+inline Tensor channels_last(const Tensor& image) { return image.contiguous(at::MemoryFormat::ChannelsLast); }
+
+// Two numbers, for the axes of an image.
+struct Pair {
+    explicit Pair(const IValue& value) : numbers(value.toDimVector()) {}
+    long operator[](int axis) const { return numbers[axis]; }
+    c10::DimVector numbers;
+};
+
+// Where a window stands at most along an axis.
+inline long places(long size, long window, long stride, long padding, long dilation) {
+    return (size + 2 * padding - dilation * (window - 1) - 1) / stride + 1;
+}
+
+inline Weights structure_of(const std::vector<Tensor>& packed, const Convolution& c, long outputs) {
+    return structure_of(packed, c.taps() * c.run(), outputs / c.groups);
+}
+
+// The packed weights of a convolution: weight, scales and bias.
+inline Packed::Found packed_of(Values layer, const Convolution& c) {
+    static Packed kept;
+    Sources sources;
+    for (const IValue& value : layer) sources.add(value);
+    sources.numbers = {(double)c.groups, (double)c.merged()};
+    if (auto found = kept.find(sources)) return *found;
+    const std::vector<Tensor> made =
+        pack("fxcompress::packed_convolution", {layer[0], layer[1], layer[2], (int64_t)c.groups, c.merged()});
+    const Weights structure = structure_of(made, c, layer[0].toTensor().size(0));
+    kept.keep(sources, made, structure);
+    return {c10::SmallVector<Tensor, 6>(made.begin(), made.end()), structure};
+}
+
+// What stands behind a convolution: post, residual, its scale and zero point, late post, scale and zero point of bytes.
+class ImageTail {
+public:
+    Behind behind{};
+
+    bool read(Values values, const Tensor& made) {
+        const auto post = post_named(values[0].toStringView()), late_post = post_named(values[4].toStringView());
+        if (!post || !late_post) return false;
+        behind.post = *post, behind.late_post = *late_post;
+        if (values[5].isNone()) {
+            behind.out = made.mutable_data_ptr<float>();
+        } else {
+            behind.fixed_scale = (float)values[5].toDouble(), behind.fixed_zero = (int32_t)values[6].toInt();
+            behind.bytes = made.mutable_data_ptr<uint8_t>();
+        }
+        return values[1].isNone() || take(values[1], values.slice(2, 2), made);
+    }
+
+private:
+    bool take(const IValue& value, Values steps, const Tensor& made) {
+        const bool bytes = is(value, at::kByte);
+        if (!(bytes || is(value, at::kFloat)) || value.toTensor().sizes() != made.sizes()) return false;
+        residual = channels_last(value.toTensor());
+        if (!bytes) {
+            behind.residual = residual.const_data_ptr<float>();
+            return true;
+        }
+        behind.residual_bytes = residual.const_data_ptr<uint8_t>();
+        behind.residual_scale = (float)steps[0].toDouble(), behind.residual_zero = (int32_t)steps[1].toInt();
+        return true;
+    }
+
+    Tensor residual;
+};
+
+// Whether the layer is one of the kernels' for such an image.
+inline bool serves(const IValue& image, Values layer, long groups) {
+    if (!is(image, at::kByte) || !is(layer[0], at::kChar) || !is(layer[1], at::kFloat)) return false;
+    const Tensor &given = image.toTensor(), &weight = layer[0].toTensor();
+    if (given.dim() != 4 || weight.dim() != 4 || given.numel() == 0 || weight.numel() == 0) return false;
+    return groups == 1 || weight.size(0) / groups >= FEWEST_OUTPUTS;
+}
+
+// input, scale, zero, weight, scales, bias, stride, padding, dilation, groups, the seven of `ImageTail`, backend
+inline bool conv_static(Stack& stack) {
+    const Values given = torch::jit::last(stack, 18), layer = given.slice(3, 3);
+    const long groups = given[9].toInt();
+    if (!serves(given[0], layer, groups)) return false;
+    const Pair stride(given[6]), padding(given[7]), dilation(given[8]);
+    const float scale = (float)given[1].toDouble();
+    const int32_t zero = (int32_t)given[2].toInt();
+    const Tensor& weight = layer[0].toTensor();
+    const Tensor image =
+        given[0].toTensor().size(1) < PLANES ? given[0].toTensor() : channels_last(given[0].toTensor());
+    const long batch = image.size(0), height = image.size(2), width = image.size(3);
+    const long tall = places(height, weight.size(2), stride[0], padding[0], dilation[0]);
+    const long broad = places(width, weight.size(3), stride[1], padding[1], dilation[1]);
+    if (tall <= 0 || broad <= 0 || weight.size(1) * groups != image.size(1)) return false;
+    const Convolution convolution{
+        image.const_data_ptr<uint8_t>(),
+        &scale,
+        &zero,
+        batch,
+        height,
+        width,
+        image.size(1),
+        tall,
+        broad,
+        weight.size(2),
+        weight.size(3),
+        stride[0],
+        stride[1],
+        padding[0],
+        padding[1],
+        dilation[0],
+        dilation[1],
+        groups,
+        image.stride(0),
+        image.stride(2),
+        image.stride(3),
+        image.stride(1),
+    };
+    Tensor made = empty_image(batch, weight.size(0), tall, broad, given[15].isNone() ? at::kFloat : at::kByte);
+    ImageTail tail;
+    if (!tail.read(given.slice(10, 7), made)) return false;
+    const auto weights = packed_of(layer, convolution);
+    fxc_convolution(&convolution, &weights.structure, &tail.behind, at::get_num_threads());
+    replace(stack, 18, std::move(made));
+    return true;
+}
+
+// input, kernel, stride, padding, dilation
+inline bool max_pool_u8(Stack& stack) {
+    const Values given = torch::jit::last(stack, 5);
+    if (!is(given[0], at::kByte) || given[0].toTensor().dim() != 4) return false;
+    const Tensor image = channels_last(given[0].toTensor());
+    const Pair window(given[1]), stride(given[2]), padding(given[3]), dilation(given[4]);
+    const long batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
+    const long tall = places(height, window[0], stride[0], padding[0], dilation[0]);
+    const long broad = places(width, window[1], stride[1], padding[1], dilation[1]);
+    if (tall <= 0 || broad <= 0) return false;
+    Tensor made = empty_image(batch, channels, tall, broad, at::kByte);
+    const Pooling pooling{
+        image.const_data_ptr<uint8_t>(),
+        made.mutable_data_ptr<uint8_t>(),
+        batch,
+        height,
+        width,
+        channels,
+        tall,
+        broad,
+        window[0],
+        window[1],
+        stride[0],
+        stride[1],
+        padding[0],
+        padding[1],
+        dilation[0],
+        dilation[1],
+    };
+    fxc_max_pool(&pooling, at::get_num_threads());
+    replace(stack, 5, std::move(made));
+    return true;
+}
+
+}  // namespace fxc

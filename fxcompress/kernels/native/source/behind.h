@@ -28,13 +28,12 @@ struct Behind {
 };
 
 // What stands behind a product where it needs no more than one number at a time, and gives bytes: activation function,
-// residual of bytes, and rounding in steps that are known. A relu is the larger of a number and `least`, which is 0 or
-// the least there is.
+// residual of bytes, and rounding in steps that are known. Numbers are counted in these steps from the start: a product
+// times `inverse`, plus `offset`, is what `put` takes. A relu is the larger of a number and that of zero.
 struct Straight {
     uint8_t* bytes;
     const uint8_t* residual;
-    float least, late_least, inverse, residual_scale, residual_offset;
-    int32_t zero;
+    float inverse, offset, least, residual_scale, residual_offset, late_least;
 
     static bool serves(const Behind& behind) {
         const bool simple = behind.post <= RELU && behind.late_post <= RELU && !behind.residual;
@@ -42,41 +41,41 @@ struct Straight {
                !behind.out;
     }
 
-    static float least_of(int post) { return post == RELU ? 0 : -std::numeric_limits<float>::infinity(); }
-
     explicit Straight(const Behind& behind)
-        : bytes(behind.bytes),
-          residual(behind.residual_bytes),
-          least(least_of(behind.post)),
-          late_least(least_of(behind.late_post)),
-          inverse(1.0f / behind.fixed_scale),
-          residual_scale(behind.residual_scale),
-          residual_offset(-behind.residual_scale * (float)behind.residual_zero),
-          zero(behind.fixed_zero) {}
+        : bytes(behind.bytes), residual(behind.residual_bytes), inverse(1.0f / behind.fixed_scale) {
+        const float zero = (float)behind.fixed_zero;
+        const bool cut = behind.post == RELU, late_cut = behind.late_post == RELU;
+        // The zero point is added once: with the residual, where there is one.
+        offset = residual ? 0 : zero;
+        least = cut ? 0 : -std::numeric_limits<float>::infinity();
+        residual_scale = behind.residual_scale * inverse;
+        residual_offset = zero - residual_scale * (float)behind.residual_zero;
+        late_least = late_cut || (cut && !residual) ? zero : 0;
+    }
 
     template <bool ADDED>
-    __m128i finished(Floats x, __m128i other) const {
-        x = larger(x, all(least));
-        if (ADDED) x = x + floats_of(other) * residual_scale + residual_offset;
-        return rounded(larger(x, all(late_least)), inverse, zero);
+    __m128i finished(Floats steps, __m128i other) const {
+        if (ADDED) steps = larger(steps, all(least)) + (floats_of(other) * residual_scale + residual_offset);
+        steps = smaller(larger(steps, all(late_least)), all(255));
+        return _mm512_cvtepi32_epi8(_mm512_cvtps_epi32((__m512)steps));
     }
 
     // The bytes of sixteen results that go to `at`, or of the first `count` of them.
     template <bool ADDED>
-    void put(long at, Floats x, long count) const {
+    void put(long at, Floats steps, long count) const {
         if (count >= WIDTH) {
             const __m128i other = ADDED ? _mm_loadu_si128((const __m128i*)(residual + at)) : __m128i{};
-            _mm_storeu_si128((__m128i*)(bytes + at), finished<ADDED>(x, other));
+            _mm_storeu_si128((__m128i*)(bytes + at), finished<ADDED>(steps, other));
             return;
         }
         const __m128i other = ADDED ? _mm_maskz_loadu_epi8(first(count), residual + at) : __m128i{};
-        _mm_mask_storeu_epi8(bytes + at, first(count), finished<ADDED>(x, other));
+        _mm_mask_storeu_epi8(bytes + at, first(count), finished<ADDED>(steps, other));
     }
 
     template <bool ADDED>
     void finish(const float* row, long index, long count) const {
         for (long i = 0; i < count; i += WIDTH)
-            put<ADDED>(index * count + i, load_first(row + i, count - i), count - i);
+            put<ADDED>(index * count + i, load_first(row + i, count - i) * inverse + offset, count - i);
     }
 };
 

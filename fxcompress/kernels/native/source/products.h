@@ -42,20 +42,23 @@ struct TileSums {
     const Weights& weights;
     long column;
 
-    // Call `put` with sixteen results at a time, their row and how many there are left of the row. What is written may
-    // lie anywhere for all that gcc knows: all that is read again and again is copied first.
+    // Call `put` with sixteen results at a time, times `factor` and plus `offset`, their row and how many there are
+    // left of the row. What is written may lie anywhere for all that gcc knows: all that is read often is copied first.
     template <class Put>
-    void each(Put put) const {
+    void each(float factor, float offset, Put put) const {
         const int count = rows, step = vectors * WIDTH;
-        const long far = apart;
+        const bool own = apart;
+        const float whole = own ? factor : factor * *scales;
         for (int v = 0; v < vectors; v++) {
             const long here = column + v * WIDTH, left = weights.outputs - here;
-            const Floats scale = load(weights.scales + here), bias = load(weights.bias + here);
+            const Floats scale = load(weights.scales + here) * whole,
+                         bias = load(weights.bias + here) * factor + offset;
             const int32_t* from = sums + v * WIDTH;
-            const float* row_scale = scales;
-            for (int r = 0; r < count; r++, from += step, row_scale += far)
-                put(r, v * WIDTH, (Floats)_mm512_cvtepi32_ps(_mm512_load_si512(from)) * *row_scale * scale + bias,
-                    left);
+            for (int r = 0; r < count; r++, from += step) {
+                Floats x = (Floats)_mm512_cvtepi32_ps(_mm512_load_si512(from));
+                if (own) x *= scales[r];
+                put(r, v * WIDTH, x * scale + bias, left);
+            }
         }
     }
 
@@ -63,12 +66,13 @@ struct TileSums {
     void put_bytes(const TileOutput& to) const {
         const Straight straight = *to.straight;
         const long first = to.first, stride = to.stride;
-        each([=](int r, long c, Floats x, long left) { straight.put<ADDED>(first + r * stride + c, x, left); });
+        each(straight.inverse, straight.offset,
+             [=](int r, long c, Floats x, long left) { straight.put<ADDED>(first + r * stride + c, x, left); });
     }
 
     __attribute__((noinline)) void put(const TileOutput& to) const {
         if (!to.straight)
-            each([&](int r, long c, Floats x, long) { store(to.floats + to.first + r * to.stride + c, x); });
+            each(1, 0, [&](int r, long c, Floats x, long) { store(to.floats + to.first + r * to.stride + c, x); });
         else if (to.straight->residual)
             put_bytes<true>(to);
         else

@@ -4,6 +4,7 @@
 #include <memory>
 
 #include "products.h"
+#include "transpose.h"
 
 namespace fxc {
 
@@ -56,21 +57,43 @@ inline void gather(const Attention& a, long batch, long head, float* keys, float
     const long wide = rounded_up(a.columns, WIDTH), deep = rounded_up(a.features, WIDTH), shared = head / a.shared;
     const float* key = a.key + batch * a.keys.batch + shared * a.keys.head;
     const float* value = a.value + batch * a.values.batch + shared * a.values.head;
-    memset(keys, 0, a.features * wide * sizeof(float));
-    memset(values, 0, a.columns * deep * sizeof(float));
-    for (long c = 0; c < a.columns; c++) {
-        for (long f = 0; f < a.features; f++) keys[f * wide + c] = key[c * a.keys.row + f] * a.scale;
-        memcpy(values + c * deep, value + c * a.values.row, a.features * sizeof(float));
-    }
+    if (a.columns % WIDTH) memset(keys, 0, a.features * wide * sizeof(float));
+    for (long c = 0; c < a.columns; c += WIDTH)
+        for (long f = 0; f < a.features; f += WIDTH)
+            transpose(key + c * a.keys.row + f, a.keys.row, std::min(a.columns - c, WIDTH),
+                      std::min(a.features - f, WIDTH), keys + f * wide + c, wide);
+    for (long c = 0; c < a.columns; c++)
+        for (long f = 0; f < deep; f += WIDTH)
+            store(values + c * deep + f, load_first(value + c * a.values.row + f, std::max(a.features - f, 0l)));
 }
 
-inline void attend_rows(const Attention& a, long batch, long head, long begin, const float* keys, const float* values,
-                        float* scores, float* result) {
+// Rows of queries side by side, times the scale of the scores.
+inline void scale_rows(const float* from, long stride, int rows, long features, float scale, float* to) {
+    for (int r = 0; r < rows; r++)
+        for (long f = 0; f < features; f++) to[r * features + f] = from[r * stride + f] * scale;
+}
+
+// What a thread needs for one head.
+struct HeadSpace {
+    std::unique_ptr<float[]> keys, values, queries, scores, result;
+
+    explicit HeadSpace(const Attention& a) {
+        const long wide = rounded_up(a.columns, WIDTH), deep = rounded_up(a.features, WIDTH);
+        keys.reset(new float[a.features * wide]), values.reset(new float[a.columns * deep]);
+        queries.reset(new float[ROWS * a.features]), scores.reset(new float[ROWS * wide]);
+        result.reset(new float[ROWS * deep]);
+    }
+};
+
+inline void attend_rows(const Attention& a, long batch, long head, long begin, HeadSpace& space) {
+    float *const queries = space.queries.get(), *const scores = space.scores.get(), *const result = space.result.get();
     const long wide = rounded_up(a.columns, WIDTH), deep = rounded_up(a.features, WIDTH);
     const int rows = (int)std::min<long>(ROWS, a.rows - begin);
     const long seen = a.causal ? std::min(a.columns, begin + rows) : a.columns;
     const float* query = a.query + batch * a.queries.batch + head * a.queries.head + begin * a.queries.row;
-    floats_product(rows, rounded_up(seen, WIDTH), {query, a.queries.row, keys, wide, a.features, scores, wide, false});
+    scale_rows(query, a.queries.row, rows, a.features, a.scale, queries);
+    floats_product(rows, rounded_up(seen, WIDTH),
+                   {queries, a.features, space.keys.get(), wide, a.features, scores, wide, false});
     float sums[ROWS];
     for (int r = 0; r < rows; r++) {
         long count = a.causal ? std::min(a.columns, begin + r + 1) : a.columns;
@@ -81,7 +104,7 @@ inline void attend_rows(const Attention& a, long batch, long head, long begin, c
         sums[r] = exponentials(row, count);
         memset(row + count, 0, (wide - count) * sizeof(float));
     }
-    floats_product(rows, deep, {scores, wide, values, deep, seen, result, deep, false});
+    floats_product(rows, deep, {scores, wide, space.values.get(), deep, seen, result, deep, false});
     for (int r = 0; r < rows; r++) {
         float* out = a.out + batch * a.outs.batch + head * a.outs.head + (begin + r) * a.outs.row;
         float inverse = 1.0f / sums[r];
@@ -91,17 +114,14 @@ inline void attend_rows(const Attention& a, long batch, long head, long begin, c
 }
 
 inline void attend(const Attention& a, long batches, int threads) {
-    const long wide = rounded_up(a.columns, WIDTH), deep = rounded_up(a.features, WIDTH);
 #pragma omp parallel num_threads(threads) if (threads > 1)
     {
-        std::unique_ptr<float[]> keys(new float[a.features * wide]), values(new float[a.columns * deep]);
-        std::unique_ptr<float[]> scores(new float[ROWS * wide]), result(new float[ROWS * deep]);
+        HeadSpace space(a);
 #pragma omp for schedule(static)
         for (long one = 0; one < batches * a.heads; one++) {
             long batch = one / a.heads, head = one % a.heads;
-            gather(a, batch, head, keys.get(), values.get());
-            for (long begin = 0; begin < a.rows; begin += ROWS)
-                attend_rows(a, batch, head, begin, keys.get(), values.get(), scores.get(), result.get());
+            gather(a, batch, head, space.keys.get(), space.values.get());
+            for (long begin = 0; begin < a.rows; begin += ROWS) attend_rows(a, batch, head, begin, space);
         }
     }
 }

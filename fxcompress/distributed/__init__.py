@@ -29,6 +29,7 @@ from fxcompress.distributed.sharing import computed as computed
 from fxcompress.distributed.sharing import note_on_sharing as note_on_sharing
 from fxcompress.distributed.slices import Slice as Slice
 from fxcompress.distributed.slices import begin_epoch as begin_epoch
+from fxcompress.distributed.slices import cut_to as cut_to
 from fxcompress.distributed.slices import is_cut as is_cut
 from fxcompress.distributed.slices import is_sharded as is_sharded
 from fxcompress.distributed.slices import slices as slices

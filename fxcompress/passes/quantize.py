@@ -12,13 +12,14 @@ from torch.fx import GraphModule
 from fxcompress.calibration import OBSERVERS, Observer, Percentile
 from fxcompress.contract import Pass, PassContext, above, at_least, between, option, statistic
 from fxcompress.graph.nodes import writes
-from fxcompress.quantizing.activations import activations_of, insert_activations, measure
+from fxcompress.quantizing.activations import activations_of, insert_activations
 from fxcompress.quantizing.assigning import Wanted
 from fxcompress.quantizing.bias_correction import BiasCorrection
 from fxcompress.quantizing.keeping import Wish, quantize_but_worst
+from fxcompress.quantizing.known import Known
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
-from fxcompress.quantizing.rounding import Rounded, floats_of, round_weight
+from fxcompress.quantizing.rounding import Rounded, floats_of
 from fxcompress.quantizing.small_floats import insert_fp8, round_to_fp8
 from fxcompress.quantizing.sums import round_shortcuts, round_sums
 from fxcompress.schemes import Scheme
@@ -109,10 +110,21 @@ class Quantize(Pass):
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         if not self.keep and self.min_sqnr is None:
             return self.quantized(module, context, ())
-        return quantize_but_worst(self.quantized, module, context, Wish(self.keep, self.min_sqnr, self.fallback))
+        known = Known()
 
-    def quantized(self, module: GraphModule, context: PassContext, kept: Collection[str]) -> GraphModule:
-        """Return `module` with all weights quantized that the options mean; those under the paths `kept` fall back."""
+        def quantize(copied: GraphModule, beside: PassContext, kept: Collection[str]) -> GraphModule:
+            return self.quantized(copied, beside, kept, known)
+
+        return quantize_but_worst(quantize, module, context, Wish(self.keep, self.min_sqnr, self.fallback))
+
+    def quantized(
+        self, module: GraphModule, context: PassContext, kept: Collection[str], known: Known | None = None
+    ) -> GraphModule:
+        """Return `module` with all weights quantized that the options mean; those under the paths `kept` fall back.
+
+        What is in `known` of the same model is not found out again, and what is found out is put there.
+        """
+        known = Known() if known is None else known
         found = writable(selected_weights(module, context, self.targets, self.ignore), context)
         wanted = Wanted(self.scheme, self.schemes, self.group, self.granularity)
         chosen = wanted.schemes_of(module, context, [weight for weight in found if weight.path not in kept])
@@ -129,7 +141,7 @@ class Quantize(Pass):
         needed = static or self.bias_correction or self.rounding != "nearest"
         batches = list(context.calibration()) if needed else []
         if static:
-            measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+            known.measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
         rounded: dict[str, Rounded] = {}
         if self.rounding != "nearest":
             rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)
@@ -142,7 +154,7 @@ class Quantize(Pass):
         if any(scheme.format == "fp8" for _, scheme in chosen):
             context.note("fp8: weights alone are rounded; the CPU multiplies no 8-bit floats")
         for weight, scheme in chosen:
-            store(module, weight, scheme, context, correction, rounded.get(weight.path))
+            store(module, weight, scheme, context, correction, rounded.get(weight.path), known)
         if correction is not None:
             context.details["corrected"] = [layer.name for layer in correction.corrected]
         context.details["activations"] = insert_activations(module, activations)
@@ -167,6 +179,7 @@ def store(
     context: PassContext,
     correction: BiasCorrection | None = None,
     rounded: Rounded | None = None,
+    known: Known | None = None,
 ) -> None:
     """Put the integers of `weight` in its place, rounded to nearest where none are given, and tell of them."""
     if scheme.format == "bf16":
@@ -177,7 +190,7 @@ def store(
             correction.correct(weight, values.double() * scales.double() - weight.tensor.detach().double())
         facts, stored = insert_fp8(module, weight, values, scales), values.nbytes + scales.nbytes
     else:
-        rounded = round_weight(weight, scheme) if rounded is None else rounded
+        rounded = (known or Known()).rounded(weight, scheme) if rounded is None else rounded
         if correction is not None:
             correction.correct(weight, floats_of(weight, rounded, scheme) - weight.tensor.detach().double())
         facts, stored = insert_weight(module, weight, rounded, scheme), rounded.nbytes

@@ -13,6 +13,7 @@ from fxcompress.analysis.fidelity import decibels
 from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.errors import PassFailed
+from fxcompress.quantizing.fewer import fewer
 from fxcompress.quantizing.grafting import Grafts
 from fxcompress.quantizing.scores import ranking_of
 from fxcompress.quantizing.sensitivity import Score, Yardstick, sensitivities
@@ -21,6 +22,9 @@ from fxcompress.text import listing, plural
 # Quantizes the module it is given; the weights under the paths that are named last get the fallback.
 Quantizes = Callable[[GraphModule, PassContext, Collection[str]], GraphModule]
 
+# Rows of results that single weights are compared by: tokens of a transformer, images of a classifier. Each stands for
+# as many numbers as it has classes or features; more would not change the order of the weights by much.
+ROWS_TO_TELL_BY = 512
 _LESS = "ask for less, or choose a scheme with more bits"
 
 
@@ -59,13 +63,21 @@ def quantize_but_worst(quantize: Quantizes, module: GraphModule, context: PassCo
     if wish.fallback is not None:
         fallback, _ = _run(quantize, copy.deepcopy(module), context, batches, found.details["quantized"])
     grafts, yardstick = Grafts(module, whole, found.details["quantized"], fallback), Yardstick(module, batches)
-    scores = sensitivities(grafts, batches)
+    all_of_it = yardstick.sqnr_db(whole)
+    scores = sensitivities(grafts, _telling(module, batches, yardstick.rows(), context))
     order, kept = [score.path for score in scores], min(wish.keep, len(scores))
+
+    def measured(count: int) -> float:
+        return yardstick.sqnr_db(grafts.variant(order[count:])) if count else all_of_it
+
     if wish.sqnr_db is not None:
-        kept = fewest_kept(scores, lambda count: yardstick.sqnr_db(grafts.variant(order[count:])), wish, kept)
+        kept = fewest_kept(scores, measured, wish, kept)
     while True:
-        made, found = _run(quantize, copy.deepcopy(module), context, batches, order[:kept])
-        reached = yardstick.sqnr_db(made)
+        if kept:
+            made, found = _run(quantize, copy.deepcopy(module), context, batches, order[:kept])
+        else:
+            made = whole
+        reached = yardstick.sqnr_db(made) if kept else all_of_it
         # What is rounded with an eye on other layers may come out otherwise than in the graphs of the search.
         if wish.sqnr_db is None or reached >= wish.sqnr_db or kept == len(order):
             break
@@ -73,8 +85,17 @@ def quantize_but_worst(quantize: Quantizes, module: GraphModule, context: PassCo
     if wish.sqnr_db is not None and reached < wish.sqnr_db:
         raise PassFailed(f"even with all weights {wish.kept_in} the results have {reached:.1f} dB", hint=_LESS)
     _tell(context, scores, kept, reached, wish)
-    context.note(_told(order[:kept], len(order), reached, yardstick.sqnr_db(whole), seen, wish))
+    context.note(_told(order[:kept], len(order), reached, all_of_it, seen, wish))
     return _taken(made, found, context)
+
+
+def _telling(module: GraphModule, batches: Sequence[Inputs], rows: int, context: PassContext) -> Sequence[Inputs]:
+    """Return as much of the data as it takes to tell layers apart, where all of it gives so many rows of results."""
+    if rows <= ROWS_TO_TELL_BY:
+        return batches
+    found = fewer(module, batches, ROWS_TO_TELL_BY / rows)
+    context.note(f"single weights are measured on {ROWS_TO_TELL_BY / rows:.0%} of the data, whole models on all of it")
+    return found
 
 
 def _tell(context: PassContext, scores: Sequence[Score], kept: int, reached: float, wish: Wish) -> None:

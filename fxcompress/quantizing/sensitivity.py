@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch.fx import GraphModule
+from torch.utils import _pytree as pytree
 
 from fxcompress.analysis.branches import run_branches
 from fxcompress.analysis.fidelity import FidelitySums, decibels
@@ -115,6 +116,12 @@ class Yardstick:
         for batch, reference in zip(self.batches, self.references, strict=True):
             sums.see(reference, self._results(other, batch))
         return decibels(*totals([sums.signal, sums.noise]))
+
+    def rows(self) -> int:
+        """Return how many rows the results have, all axes but the last, on all batches."""
+        tensors = [one for one in pytree.tree_leaves(self.references) if isinstance(one, torch.Tensor) and one.dim()]
+        (rows,) = totals([sum(one.numel() / max(one.shape[-1], 1) for one in tensors)])
+        return int(rows)
 
     def _results(self, module: GraphModule, batch: Inputs) -> Any:
         with torch.no_grad(), buffers_restored(module):

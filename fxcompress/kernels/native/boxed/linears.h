@@ -115,7 +115,7 @@ inline bool linear_weight_only(Stack& stack) {
     const at::AutoDispatchBelowADInplaceOrView guard;
     const auto made = floats_of(given.slice(1, 3));
     const auto bias = made.size() > 1 ? std::optional<Tensor>(made[1]) : std::nullopt;
-    replace(stack, 5, at::linear(given[0].toTensor(), made[0], bias));
+    replace(stack, 5, at::linear(given[0].toTensor().contiguous(), made[0], bias));
     return true;
 }
 

@@ -55,6 +55,17 @@ class Grafts:
         return variant.made()
 
 
+class _Unwritten(CapturedModule):
+    """A graph whose code is written when it is first called: most variants are run node by node, by others."""
+
+    def recompile(self) -> Any:
+        self._call_form = None
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        super().recompile()
+        return type(self).forward(self, *args, **kwargs)
+
+
 class _Variant:
     """A copy of a graph that gets other operands for some of its layers."""
 
@@ -66,7 +77,7 @@ class _Variant:
         }
 
     def made(self) -> CapturedModule:
-        made = CapturedModule(self.tensors, self.graph)
+        made = _Unwritten(self.tensors, self.graph)
         made.meta.update(self.module.meta)
         made.training = self.module.training
         return made

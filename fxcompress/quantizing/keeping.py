@@ -24,7 +24,7 @@ Quantizes = Callable[[GraphModule, PassContext, Collection[str]], GraphModule]
 
 # Rows of results that single weights are compared by: tokens of a transformer, images of a classifier. Each stands for
 # as many numbers as it has classes or features; more would not change the order of the weights by much.
-ROWS_TO_TELL_BY = 512
+ROWS_TO_TELL_BY = 256
 _LESS = "ask for less, or choose a scheme with more bits"
 
 

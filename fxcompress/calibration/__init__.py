@@ -10,6 +10,8 @@ from fxcompress.calibration.clipping import Percentile as Percentile
 from fxcompress.calibration.extremes import MinMax as MinMax
 from fxcompress.calibration.extremes import MovingAverage as MovingAverage
 from fxcompress.calibration.means import Mean as Mean
+from fxcompress.calibration.observation import Observation as Observation
+from fxcompress.calibration.observation import observed as observed
 from fxcompress.calibration.observer import Observer as Observer
 from fxcompress.calibration.run import calibrate as calibrate
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol, Self, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch.fx import GraphModule, Node
 
-from fxcompress.analysis.observe import flat_inputs, observe
+from fxcompress.analysis.observe import buffers_restored, flat_inputs
+from fxcompress.calibration.observation import Sees, observed
+from fxcompress.calibration.saying import now_and_then, silent
 from fxcompress.capturing import Inputs
 from fxcompress.distributed import Share, deal, dealt, merged_row, together
 from fxcompress.errors import InputError
@@ -17,49 +19,42 @@ from fxcompress.graph.module import CapturedModule
 
 _HINT = "leave the batch out, or mend it"
 
-
-class Sees(Protocol):
-    """What is told of every value of a node; an observer, for one. It merges with what was told of later batches."""
-
-    def update(self, tensor: torch.Tensor) -> None: ...
-
-    def merge(self, other: Self) -> None: ...
-
-
 T = TypeVar("T", bound=Sees)
 
 
 def calibrate(
-    module: GraphModule, values: Collection[Node], batches: Iterable[Inputs], make: Callable[[Node], T]
+    module: GraphModule,
+    values: Collection[Node],
+    batches: Iterable[Inputs],
+    make: Callable[[Node], T],
+    say: Callable[[str], None] = silent,
 ) -> dict[Node, T]:
     """Return for each of `values` an observer that has seen what the node gives for each of `batches`.
+
+    The observers stand as nodes in a copy of the graph that shares its tensors (see `observed`), which runs as a plain
+    module. The copy is dropped when all batches have run, or one has failed. So `module` is left as it was, whatever
+    happens; what a run writes into buffers is put back after each batch.
 
     Where several processes share the work, each runs some of the batches, and all get what was seen of all.
 
     Args:
-        module: as it is captured; it is left as it was.
-        values: nodes that give one floating tensor.
+        module: as it is captured.
+        values: nodes that give one floating tensor; one that is named twice has one observer.
         batches: inputs of the module.
         make: gives a new observer of a node.
+        say: is told every now and then how many batches have run.
 
     Raises:
         InputError: a batch is empty, holds NaN or does not fit the graph, or makes a value that has no range; the
             message begins with the number of the batch, from 0.
+        UsageError: one of `values` is of another graph.
     """
     observers = {node: make(node) for node in values}
-
-    def look(node: Node, value: Any, seconds: float) -> None:
-        if node in observers:
-            try:
-                observers[node].update(value)
-            except InputError as error:
-                raise InputError(f"%{node.name}: {error.message}", hint=error.hint) from error
-
-    ours = dealt(batches)
+    running = observed(module, observers)
     with together():
-        for index, batch in ours:
-            with numbered(index):
-                observe(module, checked(module, batch), look)
+        for index, batch in now_and_then(dealt(batches), "calibration, batches", say):
+            with numbered(index), torch.no_grad(), buffers_restored(module):
+                checked(module, batch).call(running)
     return dict(zip(observers, merged_row(list(observers.values())), strict=True))
 
 
@@ -95,6 +90,7 @@ def checked(module: GraphModule, batch: Inputs) -> Inputs:
         if tensor.isnan().any():
             raise InputError(f"the inputs {batch.describe()} hold NaN", hint=_HINT)
     if not isinstance(module, CapturedModule):
+        flat_inputs(module, batch)
         return batch
     args, kwargs = module.call_form().fit(batch.args, batch.kwargs)
     return Inputs(*args, **kwargs)

@@ -63,7 +63,7 @@ class FakeQuantize(Pass):
         activations = activations_of(chosen, context)
         if any(one.kind == "tensor" for one in activations):
             batches = list(context.calibration())
-            measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+            measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent), context)
         context.details["weights"] = {weight.path: pretend_weight(module, weight, scheme) for weight, scheme in chosen}
         context.details["activations"] = {one.value.name: pretend_activation(module, one) for one in activations}
         rows = [*context.details["weights"].values(), *context.details["activations"].values()]

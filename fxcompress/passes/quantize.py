@@ -141,7 +141,7 @@ class Quantize(Pass):
         needed = static or self.bias_correction or self.rounding != "nearest"
         batches = list(context.calibration()) if needed else []
         if static:
-            known.measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent))
+            known.measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent), context)
         rounded: dict[str, Rounded] = {}
         if self.rounding != "nearest":
             rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)
@@ -149,7 +149,7 @@ class Quantize(Pass):
         if self.bias_correction and self.rounding == "learned":
             context.note("biases stay as they are: rounding=learned fits what layers give, their means too")
         elif self.bias_correction:
-            correction = BiasCorrection(module, [one for one, _ in chosen], batches)
+            correction = BiasCorrection(module, [one for one, _ in chosen], batches, context)
         context.details["quantized"] = {}
         if any(scheme.format == "fp8" for _, scheme in chosen):
             context.note("fp8: weights alone are rounded; the CPU multiplies no 8-bit floats")

@@ -64,7 +64,7 @@ class Smooth(Pass):
         if self.method == "awq":
             grams, scheme = moments(module, layers, batches, self.samples, context), scheme_named(self.scheme)
             return lambda site: aware_scales(module, site, grams, scheme)
-        largest = largest_inputs(module, layers, batches)
+        largest = largest_inputs(module, layers, batches, context)
         return lambda site: smoothing_scales(module, site, largest, self.alpha)
 
 

@@ -120,7 +120,11 @@ def _second(reader: Node) -> str:
 
 
 def measure(
-    module: GraphModule, activations: list[Activation], batches: Iterable[Inputs], make: Callable[[Node], Observer]
+    module: GraphModule,
+    activations: list[Activation],
+    batches: Iterable[Inputs],
+    make: Callable[[Node], Observer],
+    context: PassContext,
 ) -> None:
     """Find the static ranges on the calibration data, before anything is rounded.
 
@@ -128,7 +132,7 @@ def measure(
         InputError: a batch does not fit.
     """
     static = [one for one in activations if one.kind == "tensor"]
-    observers = calibrate(module, [one.value for one in static], batches, make)
+    observers = calibrate(module, [one.value for one in static], batches, make, context.say)
     for one in static:
         scales, zeros = observers[one.value].parameters(0, 255, symmetric=False)
         one.scale, one.zero = float(scales), int(zeros)

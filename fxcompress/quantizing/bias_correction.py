@@ -14,6 +14,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import Mean, calibrate
 from fxcompress.capturing import Inputs
+from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import CONVOLUTIONS, LINEAR
 from fxcompress.graph.tensors import Sources, tensor_of
@@ -28,13 +29,15 @@ class BiasCorrection:
         corrected: the layers whose bias was changed.
     """
 
-    def __init__(self, module: GraphModule, weights: Iterable[Weight], batches: Iterable[Inputs]) -> None:
+    def __init__(
+        self, module: GraphModule, weights: Iterable[Weight], batches: Iterable[Inputs], context: PassContext
+    ) -> None:
         self.module, self.sources = module, Sources(module)
         layers = [reader for weight in weights for reader in weight.readers if self._has_own_bias(reader, weight)]
         axes: dict[Node, int] = {}
         for layer in layers:
             axes.setdefault(argument(layer, "input"), _channels(layer))
-        observers = calibrate(module, list(axes), batches, lambda node: Mean(axes[node]))
+        observers = calibrate(module, list(axes), batches, lambda node: Mean(axes[node]), context.say)
         # A linear and a convolution may read one value along two axes; the first one's is measured.
         measured = [layer for layer in layers if axes[argument(layer, "input")] == _channels(layer)]
         self.means = {layer: observers[argument(layer, "input")].value() for layer in measured}

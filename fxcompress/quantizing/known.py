@@ -9,6 +9,7 @@ from torch.fx import GraphModule, Node
 
 from fxcompress.calibration import Observer
 from fxcompress.capturing import Inputs
+from fxcompress.contract import PassContext
 from fxcompress.quantizing.activations import Activation, measure
 from fxcompress.quantizing.rounding import Rounded, round_weight
 from fxcompress.schemes import Scheme
@@ -31,6 +32,7 @@ class Known:
         activations: Sequence[Activation],
         batches: Sequence[Inputs],
         make: Callable[[Node], Observer],
+        context: PassContext,
     ) -> None:
         """Give static `activations` their ranges, with a run on the calibration data where one is not known.
 
@@ -40,7 +42,7 @@ class Known:
         static = [one for one in activations if one.kind == "tensor"]
         new = [one for one in static if one.value.name not in self._ranges]
         if new:
-            measure(module, new, batches, make)
+            measure(module, new, batches, make, context)
             self._ranges |= {one.value.name: (one.scale, one.zero) for one in new}
         for one in static:
             one.scale, one.zero = self._ranges[one.value.name]

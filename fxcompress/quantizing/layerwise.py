@@ -14,6 +14,7 @@ from fxcompress.analysis.observe import buffers_restored
 from fxcompress.calibration.gram import Gram
 from fxcompress.calibration.lockstep import Lockstep
 from fxcompress.calibration.run import values_of
+from fxcompress.calibration.saying import now_and_then
 from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.graph.tensors import Sources, attribute
@@ -111,7 +112,8 @@ def round_layers(
 ) -> dict[str, Rounded]:
     """Run `ours`, whose layers get rounded weights when they are reached; return these by their paths."""
     found, unseen = dict[str, Rounded](), list[str]()
-    for node in [node for node in ours.graph.nodes if node.op != "output"]:
+    nodes = [node for node in ours.graph.nodes if node.op != "output"]
+    for node in now_and_then(nodes, "rounding by data, nodes", context.say, len(nodes)):
         if node.name in tasks:
             task, gram = tasks[node.name], rows.of(node)
             unseen += [] if gram.count else [task.weight.path]

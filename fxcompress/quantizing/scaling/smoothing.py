@@ -49,12 +49,14 @@ class Largest:
         return torch.maximum(one.most.abs(), one.least.abs())
 
 
-def largest_inputs(module: GraphModule, layers: Sequence[Layer], batches: Iterable[Inputs]) -> dict[Node, torch.Tensor]:
+def largest_inputs(
+    module: GraphModule, layers: Sequence[Layer], batches: Iterable[Inputs], context: PassContext
+) -> dict[Node, torch.Tensor]:
     """Return by layer float64 [channels]: the largest magnitude of each channel of its input on `batches`."""
     axes: dict[Node, set[int]] = {}
     for layer in layers:
         axes.setdefault(layer.source, set()).add(layer.channel_axis)
-    seen = calibrate(module, list(axes), batches, lambda node: Largest(axes[node]))
+    seen = calibrate(module, list(axes), batches, lambda node: Largest(axes[node]), context.say)
     return {layer.node: seen[layer.source].along(layer.channel_axis) for layer in layers}
 
 

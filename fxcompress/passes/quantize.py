@@ -19,6 +19,7 @@ from fxcompress.quantizing.keeping import Wish, quantize_but_worst
 from fxcompress.quantizing.known import Known
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
+from fxcompress.quantizing.outliers import round_outliers
 from fxcompress.quantizing.rounding import Rounded, floats_of
 from fxcompress.quantizing.small_floats import insert_fp8, round_to_fp8
 from fxcompress.quantizing.sums import round_shortcuts, round_sums
@@ -44,7 +45,9 @@ class Quantize(Pass):
     Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
     token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
     the calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded
-    what a convolution does. No gradient passes the rounding.
+    what a convolution does. No gradient passes the rounding. A note names what one range suits badly: where a few
+    tokens are far larger than the others, most values get few of the integers. With `outliers=token` these have a range
+    for each token, as in `w8a8`.
 
     With `sums`, both operands of a sum that a convolution of a static input goes into are rounded too, as ONNX Runtime
     needs it to calculate the convolution in integers.
@@ -69,7 +72,8 @@ class Quantize(Pass):
 
     `details`: `quantized` maps each weight to its `bits`, the `axis` of its channels and the path of its `scale` (of
     its `zero` points and the size of its `group`, where it has some). `activations` maps the node of each one rounded
-    to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static. `corrected` lists
+    to the layers that read it so (`readers`), and to its `scale` and `zero` where these are static; `outliers` maps
+    those that one range suits badly to the decibels that it leaves, and that ranges of tokens would. `corrected` lists
     the layers whose biases were. With `keep` and `min_sqnr`, `kept` lists the weights that were spared, the most
     sensitive first, `sensitivity` maps each weight to the SQNR of the results where it alone is quantized, and
     `sqnr_db` is what they have in the end.
@@ -86,9 +90,12 @@ class Quantize(Pass):
         None, help="what shares a scale, in place of what the scheme says"
     )
     observer: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = option(
-        "percentile", help="what chooses static ranges of activations"
+        "mse", help="what chooses static ranges of activations"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
+    outliers: Literal["tensor", "token"] = option(
+        "tensor", help="ranges of what linears read that one static range suits badly: that one, or one a token"
+    )
     rounding: Literal["nearest", "gptq", "learned"] = option("nearest", help="how weights are rounded to integers")
     samples: int = option(16384, help="rows of a layer's inputs that gptq and learned look at", check=at_least(1))
     damping: float = option(0.01, help="ridge of gptq, as a share of the inputs' mean square", check=above(0))
@@ -142,6 +149,7 @@ class Quantize(Pass):
         batches = list(context.calibration()) if needed else []
         if static:
             known.measure(module, activations, batches, lambda _: observer_named(self.observer, self.percent), context)
+            activations = round_outliers(activations, by_token=self.outliers == "token", context=context)
         rounded: dict[str, Rounded] = {}
         if self.rounding != "nearest":
             rounded = round_by_data(module, chosen, batches, ByData(self.rounding, self.samples, self.damping), context)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -15,6 +16,7 @@ from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS
 from fxcompress.quantizing.nodes import narrow, round_dynamically, round_statically
+from fxcompress.quantizing.spread import INTEGERS, Spread
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing, plural
 from fxcompress.weights import Weight, stored_behind
@@ -45,6 +47,7 @@ class Activation:
         kind: a range for each token, one for the tensor, or bfloat16.
         readers: the layers, each with the name of the operand.
         scale, zero: of a static range, once it is known.
+        static_db, token_db: the signal to noise ratios that this range leaves, and ranges of tokens would.
     """
 
     value: Node
@@ -52,6 +55,8 @@ class Activation:
     readers: list[tuple[Node, str]] = field(default_factory=list)
     scale: float = 1.0
     zero: int = 0
+    static_db: float = math.inf
+    token_db: float = math.inf
 
 
 def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) -> list[Activation]:
@@ -115,6 +120,12 @@ def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
     return None
 
 
+def may_go_by_token(one: Activation) -> bool:
+    """Whether all that read an activation are layers that could read it with a range for each token."""
+    layers = [(reader, operand) for reader, operand in one.readers if is_call(reader, *_LAYERS)]
+    return layers == one.readers and all(_hindrance(*pair, "token") is None for pair in layers)
+
+
 def _second(reader: Node) -> str:
     return next(pair[1] for packet, pair in _PRODUCTS.items() if is_call(reader, packet))
 
@@ -131,11 +142,16 @@ def measure(
     Raises:
         InputError: a batch does not fit.
     """
-    static = [one for one in activations if one.kind == "tensor"]
-    observers = calibrate(module, [one.value for one in static], batches, make, context.say)
-    for one in static:
-        scales, zeros = observers[one.value].parameters(0, 255, symmetric=False)
+    static = {one.value: one for one in activations if one.kind == "tensor"}
+
+    def spread(node: Node) -> Spread:
+        return Spread(make(node), tokens=may_go_by_token(static[node]))
+
+    for node, seen in calibrate(module, list(static), batches, spread, context.say).items():
+        scales, zeros = seen.observer.parameters(0, INTEGERS, symmetric=False)
+        one = static[node]
         one.scale, one.zero = float(scales), int(zeros)
+        one.static_db, one.token_db = seen.static_db(one.scale), seen.token_db()
 
 
 def insert_activations(module: GraphModule, activations: list[Activation]) -> dict[str, dict[str, object]]:

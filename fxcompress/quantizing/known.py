@@ -23,7 +23,7 @@ class Known:
     """
 
     def __init__(self) -> None:
-        self._ranges: dict[str, tuple[float, int]] = {}
+        self._ranges: dict[str, Activation] = {}
         self._rounded: dict[tuple[str, Scheme], Rounded] = {}
 
     def measure(
@@ -43,9 +43,10 @@ class Known:
         new = [one for one in static if one.value.name not in self._ranges]
         if new:
             measure(module, new, batches, make, context)
-            self._ranges |= {one.value.name: (one.scale, one.zero) for one in new}
+            self._ranges |= {one.value.name: one for one in new}
         for one in static:
-            one.scale, one.zero = self._ranges[one.value.name]
+            known = self._ranges[one.value.name]
+            one.scale, one.zero, one.static_db, one.token_db = known.scale, known.zero, known.static_db, known.token_db
 
     def rounded(self, weight: Weight, scheme: Scheme) -> Rounded:
         """Return `weight` rounded to nearest in tensors of its own.

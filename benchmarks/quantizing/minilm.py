@@ -56,17 +56,28 @@ def tokenizer() -> Any:
 
 
 def minilm(samples: int) -> Subject:
-    """Return the encoder, calibrated on `samples` pieces of news, none of which is evaluated on.
+    """Return the encoder, calibrated on `samples` pieces of news, none of which is evaluated on."""
+    metrics = {"WordSim353": word_similarity, "Lee": document_similarity}
+    return Subject("MiniLM", exported(), unseen(), calibration(samples), metrics, lambda states: states)
+
+
+def calibration(samples: int, seed: int = 0) -> list[dict[str, torch.Tensor]]:
+    """Return `samples` pieces of news as batches: the first ones, or for seeds above 0 others drawn at random.
 
     A quarter of the tokens are in pieces of a few words, since some texts that the metrics are taken on are as short.
     """
-    long, short = pieces("lee_background.cor", LENGTH), pieces("lee_background.cor", SHORT)
-    count = samples // 4 * LENGTH // SHORT
-    order = torch.randperm(len(short), generator=torch.Generator().manual_seed(0))[:count]
+    long, short = pieces("lee_background.cor", LENGTH)[:-BATCH], pieces("lee_background.cor", SHORT)
+    generator = torch.Generator().manual_seed(seed)
+    if seed:
+        long = long[torch.randperm(len(long), generator=generator)]
+    order = torch.randperm(len(short), generator=generator)[: samples // 4 * LENGTH // SHORT]
     batches = [*long[: samples - samples // 4].split(8), *short[order].split(8 * LENGTH // SHORT)]
-    metrics = {"WordSim353": word_similarity, "Lee": document_similarity}
-    inputs = [whole(batch) for batch in batches]
-    return Subject("MiniLM", exported(), whole(long[-BATCH:]), inputs, metrics, lambda states: states)
+    return [whole(batch) for batch in batches]
+
+
+def unseen() -> dict[str, torch.Tensor]:
+    """Return a batch of pieces that are not calibrated on."""
+    return whole(pieces("lee_background.cor", LENGTH)[-BATCH:])
 
 
 def exported() -> ExportedProgram:

@@ -26,7 +26,7 @@ def round_outliers(activations: list[Activation], *, by_token: bool, context: Pa
     if not found:
         return activations
     context.details["outliers"] = {one.value.name: (one.static_db, one.token_db) for one in found}
-    layers = listing([reader.name for one in found for reader, _ in one.readers])
+    layers = listing([f"%{reader.name}" for one in found for reader, _ in one.readers])
     worst = min(found, key=lambda one: one.static_db)
     figures = f"down to {worst.static_db:.0f} dB in %{worst.value.name}, by token {worst.token_db:.0f} dB"
     if not by_token:

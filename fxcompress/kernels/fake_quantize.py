@@ -17,6 +17,7 @@ import torch
 
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.kernels.library import define, differentiate
+from fxcompress.kernels.ranges import choose_sample_range
 
 Tensor = torch.Tensor
 
@@ -154,6 +155,18 @@ def fake_quantize_tokens(input: Tensor) -> Tensor:  # noqa: A002
     return found
 
 
+def fake_quantize_samples(input: Tensor, batched: bool) -> Tensor:  # noqa: A002
+    """Return `input` with each index of axis 0 rounded to uint8 by its own range and back; nothing is clipped.
+
+    All of it has one range where it is not `batched`.
+    """
+    ops, samples = quantized_decomposed(), input if batched else input.unsqueeze(0)
+    limits = (*choose_sample_range(samples), 0, 0, 255, torch.uint8)
+    integers = ops.quantize_per_channel(samples, *limits)
+    found: Tensor = ops.dequantize_per_channel(integers, *limits, out_dtype=input.dtype)
+    return found if batched else found.squeeze(0)
+
+
 def _nothing(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
     """Keep nothing: gradients pass as they are."""
 
@@ -179,6 +192,13 @@ define(
     lambda values: torch.empty_like(values),
     key=_ANYWHERE,
 )
+define(
+    "fake_quantize_samples(Tensor input, bool batched) -> Tensor",
+    fake_quantize_samples,
+    lambda values, batched: torch.empty_like(values),
+    key=_ANYWHERE,
+)
 differentiate("fake_quantize_weight", _weight_gradients, _keep_weight)
 differentiate("fake_quantize_tensor", _tensor_gradients, _keep_tensor)
 differentiate("fake_quantize_tokens", lambda ctx, gradient: gradient, _nothing)
+differentiate("fake_quantize_samples", lambda ctx, gradient: (gradient, None), _nothing)

@@ -1,4 +1,4 @@
-"""The range of each token, as scale and zero point, however small the token is.
+"""The range of each token or of each sample, as scale and zero point, however small it is.
 
 torch's `choose_qparams_per_token_asymmetric` lets no scale be smaller than 1.2e-7. A token whose largest magnitude is
 below 1e-5 would keep no more than a few steps then, and one below 6e-8 none.
@@ -30,6 +30,27 @@ def choose_token_range(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]
     return scales, zeros.to(torch.int64)
 
 
+def choose_sample_range(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: A002
+    """Return what maps the range of each sample, with zero in it, to 0..255.
+
+    Args:
+        input: floats [samples, ...].
+
+    Returns:
+        float32 scales and int64 zero points, both [samples]; the smallest scale is that of the smallest normal float32.
+    """
+    # A sample may have no values at all.
+    wide = torch.nn.functional.pad(input.double().flatten(1), (0, 1))
+    least, most = wide.amin(-1), wide.amax(-1)
+    scales = (most - least).div_(HIGH - LOW).clamp_min_(SMALLEST_SCALE).float()
+    return scales, least.div_(scales).neg_().round_().to(torch.int64)
+
+
+def _fake_sample(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: A002
+    shape = input.shape[:1]
+    return input.new_empty(shape, dtype=torch.float32), input.new_empty(shape, dtype=torch.int64)
+
+
 def _fake(input: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:  # noqa: A002
     shape = (*input.shape[:-1], 1)
     return input.new_empty(shape, dtype=torch.float64), input.new_empty(shape, dtype=torch.int64)
@@ -39,6 +60,13 @@ define(
     "choose_token_range(Tensor input) -> (Tensor, Tensor)",
     choose_token_range,
     _fake,
+    key="CompositeExplicitAutograd",
+    tags=(torch.Tag.reduction,),
+)
+define(
+    "choose_sample_range(Tensor input) -> (Tensor, Tensor)",
+    choose_sample_range,
+    _fake_sample,
     key="CompositeExplicitAutograd",
     tags=(torch.Tag.reduction,),
 )

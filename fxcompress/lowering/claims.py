@@ -13,11 +13,16 @@ from fxcompress.graph.nodes import argument, argument_names, is_call
 from fxcompress.graph.quantized import quantized_decomposed
 from fxcompress.graph.sums import other_summand
 from fxcompress.graph.tensors import tensor_of
+from fxcompress.lowering.samples import rounded_by_sample
 from fxcompress.lowering.stored_weights import Quantized, weight_of
 from fxcompress.text import listing
 
 aten = torch.ops.aten
-Kind = Literal["dynamic", "static", "weight-only", "groups", "convolution", "embedding", "fp8", "floats"]
+Kind = Literal[
+    "dynamic", "static", "weight-only", "groups", "convolution", "dynamic convolution", "embedding", "fp8", "floats"
+]
+# Convolutions of images that are rounded as the model runs: an operator, and the axes of its image.
+_OF_SAMPLES: dict[Any, int] = {aten.conv1d.default: 3, aten.conv2d.default: 4}
 
 
 @dataclass(frozen=True)
@@ -68,6 +73,9 @@ def claim_of(
 
     Additions among `taken` belong to another claim; one that this claim takes is added there.
     """
+    samples = rounded_by_sample(argument(layer, "input")) if is_call(layer, aten.conv1d, aten.conv2d) else None
+    if is_call(layer, aten.conv1d) and samples is None:
+        return None
     found = weight_of(module, argument(layer, "weight"))
     if found is None or isinstance(found, str):
         return found
@@ -77,9 +85,12 @@ def claim_of(
     why = unfit(module, given, bias, takes)
     if why:
         return why
+    taken = set() if taken is None else taken
+    if samples is not None:
+        return _of_samples(Claim("dynamic convolution", layer, samples, found, bias, layer), taken)
     kind, source = activation_of(given, takes)
     if is_call(layer, aten.conv2d):
-        return _convolution(layer, kind, source, found, bias, set() if taken is None else taken)
+        return _convolution(layer, kind, source, found, bias, taken)
     if found.group:
         return Claim("groups", layer, given, found, bias, layer)
     if kind == "static":
@@ -163,10 +174,18 @@ def _convolution(
     return with_what_follows(Claim("convolution", layer, source, weight, bias, layer), taken)
 
 
+def _of_samples(claim: Claim, taken: set[Node]) -> Claim | str:
+    axes = _OF_SAMPLES.get(claim.layer.target)
+    batched = is_call(argument(claim.layer, "input"), quantized_decomposed().dequantize_per_channel)
+    if claim.weight.group or axes != claim.layer.meta["val"].dim() or not batched:
+        return "no kernel convolves like this"
+    return with_what_follows(claim, taken)
+
+
 def with_what_follows(claim: Claim, taken: set[Node]) -> Claim:
     """Return `claim` with what alone reads its layer: activation function, residual, and quantization."""
     last, post = _with_post(claim.layer)
-    residual, late_post = _residual(last, taken) if claim.kind == "convolution" else None, "none"
+    residual, late_post = _residual(last, taken) if "convolution" in claim.kind else None, "none"
     if residual is not None:
         addition = next(iter(last.users))
         taken.add(addition)

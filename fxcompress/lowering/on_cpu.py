@@ -13,15 +13,24 @@ from torch.fx import GraphModule, Node
 from fxcompress.analysis.sizes import concrete
 from fxcompress.graph.nodes import calls
 from fxcompress.kernels.backends import available
-from fxcompress.lowering import choosing_convolution
+from fxcompress.lowering import choosing_convolution, choosing_images
 from fxcompress.lowering.attention import lower_attention
 from fxcompress.lowering.choosing import CANDIDATES, Choice, Shape, choose, usable
 from fxcompress.lowering.claims import Claim, claim_of
 from fxcompress.lowering.fusing import fuse
 from fxcompress.lowering.holding import hold_floats, is_small_table
+from fxcompress.lowering.images import Images
+from fxcompress.lowering.layouts import reshape_images
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.raising import raise_quantization
-from fxcompress.lowering.rewriting import calculate_unrounded, drop_what_is_off, faster_quantize, replace
+from fxcompress.lowering.rewriting import (
+    calculate_unrounded,
+    drop_what_is_off,
+    faster_quantize,
+    replace,
+    up_to_date,
+)
+from fxcompress.lowering.samples import read_unrounded
 from fxcompress.lowering.sparse import lower_sparse
 from fxcompress.lowering.spelling import spell_as_linears
 from fxcompress.lowering.tokens import Tokens
@@ -67,6 +76,9 @@ class OnCpu:
         outcome = Outcome(left=left, attention=self._attention(module, selected))
         self._lower(module, claims, outcome)
         module.graph.eliminate_dead_code()
+        outcome.unrounded += [layer.name for layer in read_unrounded(module, selected)]
+        reshape_images(module)
+        module.graph.eliminate_dead_code()
         fuse(module)
         outcome.held = [layer.name for layer in hold_floats(module)]
         sparse, dense = lower_sparse(module, selected, self.measure)
@@ -76,8 +88,11 @@ class OnCpu:
         return outcome
 
     def _lower(self, module: GraphModule, claims: list[Claim], outcome: Outcome) -> None:
-        tokens = Tokens("native")
-        for batch in batches(claims):
+        tokens, images = Tokens("native"), Images()
+        for batch in map(up_to_date, batches(claims)):
+            if batch[0].kind == "dynamic convolution":
+                self._convolve(module, batch[0], images, outcome)
+                continue
             choice = self._choice(batch) if self.measure else None
             if self.measure and is_small_table(batch[0]):
                 continue
@@ -93,6 +108,16 @@ class OnCpu:
             by_tokens = batch[0].kind == "dynamic" and backend == "native"
             made = tokens.replace(module, batch) if by_tokens else replace(module, batch, backend)
             outcome.lowered[made.name] = entry(batch, backend, choice)
+
+    def _convolve(self, module: GraphModule, claim: Claim, images: Images, outcome: Outcome) -> None:
+        """Put a kernel in the place of a convolution whose image is rounded as the model runs, where it is faster."""
+        shape = choosing_images.shape_of(claim)
+        choice = choosing_images.choose(shape, self.backends) if self.measure else None
+        backend = choice.backend if choice else choosing_images.usable(shape, self.backends)[0]
+        wanted = choosing_images.saves(choice) if choice else backend == "native"
+        if wanted or self.backends:
+            made = images.replace(module, claim, backend)
+            outcome.lowered[made.name] = entry([claim], backend, choice)
 
     def _attention(self, module: GraphModule, selected: set[Node]) -> Told:
         """Put calls of our kernel in the place of attention in floats, where that is faster."""
@@ -118,7 +143,7 @@ class OnCpu:
 def _claims(module: GraphModule, selected: set[Node]) -> tuple[list[Claim], dict[str, str]]:
     """Return what kernels can take over among `selected`, and why layers with quantized weights stay."""
     claims, left, taken = [], {}, set[Node]()
-    for layer in calls(module.graph, aten.linear, aten.conv2d, aten.embedding):
+    for layer in calls(module.graph, aten.linear, aten.conv1d, aten.conv2d, aten.embedding):
         found = claim_of(module, layer, taken) if layer in selected else None
         if isinstance(found, str):
             left[layer.name] = found
@@ -137,10 +162,11 @@ def shape_of(batch: Sequence[Claim]) -> Shape:
 
 def entry(batch: Sequence[Claim], backend: str, choice: Choice | None) -> dict[str, Any]:
     """Return what `details` say about a call."""
-    microseconds = {} if choice is None else {**choice.microseconds, "pattern": choice.pattern}
+    others = {} if choice is None else {"pattern": choice.pattern, "floats": choice.floats}
+    microseconds = {} if choice is None else {**choice.microseconds, **others}
     return {
         "kind": batch[0].kind,
         "layers": [claim.layer.name for claim in batch],
         "backend": backend,
-        "microseconds": {name: round(took, 1) for name, took in microseconds.items()},
+        "microseconds": {name: round(took, 1) for name, took in microseconds.items() if math.isfinite(took)},
     }

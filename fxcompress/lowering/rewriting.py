@@ -17,6 +17,8 @@ from fxcompress.lowering.merging import reshape_views
 
 aten = torch.ops.aten
 ops = torch.ops.fxcompress
+# Under this name a node that is read no more keeps what is read in its place.
+_INSTEAD = "lowered"
 
 
 def replace(module: GraphModule, claims: Sequence[Claim], backend: str) -> Node:
@@ -76,7 +78,22 @@ def finish(claim: Claim, part: Node) -> None:
         if node.op == "call_function" and "nn_module_stack" not in node.meta:
             node.meta.update(scope_meta(claim.layer))
     part.meta["val"] = claim.last.meta["val"]
+    claim.last.meta[_INSTEAD] = part
     claim.last.replace_all_uses_with(part)
+
+
+def up_to_date(claims: Sequence[Claim]) -> list[Claim]:
+    """Return `claims` with what stands now in the place of nodes that others have taken over meanwhile."""
+    return [
+        dataclasses.replace(claim, given=_instead_of(claim.given), residual=_instead_of(claim.residual))
+        for claim in claims
+    ]
+
+
+def _instead_of(node: Any) -> Any:
+    while isinstance(node, Node) and _INSTEAD in node.meta:
+        node = node.meta[_INSTEAD]
+    return node
 
 
 def split(module: GraphModule, made: Node, claims: Sequence[Claim]) -> list[Node]:

@@ -15,7 +15,7 @@ from fxcompress.capturing import Inputs
 from fxcompress.contract import PassContext
 from fxcompress.graph.nodes import argument, is_call
 from fxcompress.graph.operators import CONVOLUTIONS, EMBEDDINGS, LINEAR, TRANSPOSED_CONVOLUTIONS
-from fxcompress.quantizing.nodes import narrow, round_dynamically, round_statically
+from fxcompress.quantizing.nodes import narrow, round_by_sample, round_dynamically, round_statically
 from fxcompress.quantizing.spread import INTEGERS, Spread
 from fxcompress.schemes import Scheme
 from fxcompress.text import listing, plural
@@ -35,7 +35,16 @@ _LAYERS: dict[Any, tuple[str, str]] = {
     **dict.fromkeys((*LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS), ("input", "weight")),
     **_PRODUCTS,
 }
-Kind = Literal["token", "tensor", "bf16"]
+Kind = Literal["token", "sample", "whole", "tensor", "bf16"]
+# The axes of an image without a batch, for each convolution.
+_UNBATCHED: dict[Any, int] = {
+    aten.conv1d: 2,
+    aten.conv2d: 3,
+    aten.conv3d: 4,
+    aten.conv_transpose1d: 2,
+    aten.conv_transpose2d: 3,
+    aten.conv_transpose3d: 4,
+}
 
 
 @dataclass
@@ -44,7 +53,8 @@ class Activation:
 
     Attributes:
         value: the node that gives it.
-        kind: a range for each token, one for the tensor, or bfloat16.
+        kind: a range for each token, for each sample (index of axis 0), for the whole of an image without a batch, one
+            that calibration found for the tensor, or bfloat16.
         readers: the layers, each with the name of the operand.
         scale, zero: of a static range, once it is known.
         static_db, token_db: the signal to noise ratios that this range leaves, and ranges of tokens would.
@@ -69,9 +79,9 @@ def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) ->
     for weight, scheme in chosen:
         if scheme.activation == "none":
             continue
-        kind = _kind(scheme)
         for reader in (one for one in weight.readers if not is_call(one, *EMBEDDINGS)):
             operand = _operand(reader, weight)
+            kind = _kind(scheme, reader)
             why = _hindrance(reader, operand, kind)
             if why is not None:
                 left.setdefault(why, []).append(f"%{reader.name}")
@@ -88,10 +98,16 @@ def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) ->
     return list(found.values())
 
 
-def _kind(scheme: Scheme) -> Kind:
+def _kind(scheme: Scheme, reader: Node) -> Kind:
     if scheme.format == "bf16":
         return "bf16"
-    return "token" if scheme.activation == "dynamic" else "tensor"
+    if scheme.activation == "static":
+        return "tensor"
+    axes = next((axes for packet, axes in _UNBATCHED.items() if is_call(reader, packet)), None)
+    if axes is None:
+        return "token"
+    # A sum of a convolution goes over several tokens, and never over several images.
+    return "whole" if argument(reader, "input").meta["val"].dim() == axes else "sample"
 
 
 def _operand(reader: Node, weight: Weight) -> str | None:
@@ -111,10 +127,8 @@ def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
     value = argument(reader, operand)
     if stored_behind(value) or value.op == "get_attr":
         return "both operands are stored"
-    if kind == "tensor" and value.meta["val"].dtype == torch.float64:
+    if kind in ("tensor", "sample", "whole") and value.meta["val"].dtype == torch.float64:
         return "the operators that quantize take no float64"
-    if kind == "token" and is_call(reader, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS):
-        return "a convolution sums over several tokens: w8a8-static rounds its input"
     if kind == "token" and is_call(reader, *_PRODUCTS) and operand == _second(reader):
         return "the sums of a product with a weight on the left go over several tokens"
     return None
@@ -161,10 +175,14 @@ def insert_activations(module: GraphModule, activations: list[Activation]) -> di
         facts: dict[str, object] = {"readers": [reader.name for reader, _ in one.readers]}
         if one.kind == "token":
             round_dynamically(module, one.value, one.readers)
+        elif one.kind in ("sample", "whole"):
+            round_by_sample(module, one.value, one.readers, one.kind == "sample")
         elif one.kind == "bf16":
             narrow(module, one.value, torch.bfloat16, one.readers)
         else:
             round_statically(module, one.value, one.scale, one.zero, one.readers)
             facts |= {"scale": one.scale, "zero": one.zero}
-        found[one.value.name] = facts
+        # What linears and convolutions read is rounded in two ways.
+        name = one.value.name if one.value.name not in found else f"{one.value.name} ({one.kind})"
+        found[name] = facts
     return found

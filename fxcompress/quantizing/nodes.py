@@ -144,6 +144,29 @@ def round_dynamically(module: GraphModule, value: Node, readers: Readers) -> Nod
     return _given_instead(value, floats, readers)
 
 
+def round_by_sample(module: GraphModule, value: Node, readers: Readers, batched: bool) -> Node:
+    """Let `readers` read `value` as rounded to uint8, each index of axis 0 by its own range, affine.
+
+    Without a batch (`batched` false) all of it is one sample. Gradients stop there, as rounding has none.
+    """
+    ops, readers = quantized_decomposed(), sorted(readers, key=_place)
+    inserter = Inserter(module, readers[0][0])
+    given = inserter.call(aten.detach.default, value)
+    if not batched:
+        given = inserter.call(aten.unsqueeze.default, given, 0)
+    chosen = inserter.call(torch.ops.fxcompress.choose_sample_range.default, given)
+    scales, zeros = (inserter.call(operator.getitem, chosen, place) for place in (0, 1))
+    limits = (scales, zeros, 0, 0, 255, torch.uint8)
+    integers = inserter.call(ops.quantize_per_channel.default, given, *limits, name=f"{value.name}_quantized")
+    dtype = value.meta["val"].dtype
+    floats = inserter.call(
+        ops.dequantize_per_channel.default, integers, *limits, name=f"{value.name}_dequantized", out_dtype=dtype
+    )
+    if not batched:
+        floats = inserter.call(aten.squeeze.dim, floats, 0)
+    return _given_instead(value, floats, readers)
+
+
 def round_statically(module: GraphModule, value: Node, scale: float, zero: int, readers: Readers) -> Node:
     """Let `readers` read `value` as rounded to uint8 by one scale and zero point."""
     ops, readers = quantized_decomposed(), sorted(readers, key=_place)

@@ -13,7 +13,14 @@ from fxcompress.graph.nodes import argument, calls, scope, set_argument
 from fxcompress.graph.tensors import Sources, add_tensor, drop_unused, tensor_of
 from fxcompress.kernels.fake_quantize import integers_of, steps_of
 from fxcompress.quantizing.activations import Activation
-from fxcompress.quantizing.nodes import Inserter, insert_weight, read_instead, round_dynamically, round_statically
+from fxcompress.quantizing.nodes import (
+    Inserter,
+    insert_weight,
+    read_instead,
+    round_by_sample,
+    round_dynamically,
+    round_statically,
+)
 from fxcompress.quantizing.rounding import Rounded, round_weight
 from fxcompress.schemes import Granularity, Scheme
 from fxcompress.weights import Weight
@@ -46,6 +53,8 @@ def pretend_activation(module: GraphModule, one: Activation) -> dict[str, object
     facts: dict[str, object] = {"readers": [reader.name for reader, _ in one.readers]}
     if one.kind == "token":
         made = inserter.call(ours.fake_quantize_tokens.default, one.value, name=name)
+    elif one.kind in ("sample", "whole"):
+        made = inserter.call(ours.fake_quantize_samples.default, one.value, one.kind == "sample", name=name)
     else:
         path = f"{scope(first)}.input" if scope(first) else f"{first.name}_input"
         scale = add_tensor(module, f"{path}_scale", torch.tensor(one.scale), first)
@@ -65,7 +74,8 @@ def _stretch(module: GraphModule, path: str, scales: torch.Tensor, before: Node)
 def pretended(module: GraphModule) -> tuple[list[Node], list[Node]]:
     """Return the calls that pretend: of weights, and of activations."""
     graph = module.graph
-    return calls(graph, ours.fake_quantize_weight), calls(graph, ours.fake_quantize_tensor, ours.fake_quantize_tokens)
+    activations = (ours.fake_quantize_tensor, ours.fake_quantize_tokens, ours.fake_quantize_samples)
+    return calls(graph, ours.fake_quantize_weight), calls(graph, *activations)
 
 
 def convert_weight(module: GraphModule, node: Node) -> tuple[str, dict[str, Any], int]:
@@ -109,9 +119,12 @@ def convert_activation(module: GraphModule, node: Node) -> dict[str, object]:
     """Put the nodes that quantize and dequantize in the place of one that pretends to; return facts of it."""
     value: Node = argument(node, "input")
     facts: dict[str, object] = {"readers": [user.name for user in node.users]}
+    paths: list[str] = []
     # The node reads the new ones for a moment, then all its readers do.
     if node.target is ours.fake_quantize_tokens.default:
-        made, paths = round_dynamically(module, value, [(node, "input")]), []
+        made = round_dynamically(module, value, [(node, "input")])
+    elif node.target is ours.fake_quantize_samples.default:
+        made = round_by_sample(module, value, [(node, "input")], argument(node, "batched"))
     else:
         given = [argument(node, name) for name in ("scale", "stretch")]
         scale, stretch = (tensor_of(module, one) for one in given)

@@ -78,6 +78,15 @@ class Convolution(ctypes.Structure):
     )
 
 
+class Images(ctypes.Structure):
+    """Floats to be rounded to bytes image by image; `turned` where channels are to come to lie side by side."""
+
+    _fields_ = (
+        *((name, _pointer) for name in ("images", "bytes", "scales", "zeros")),
+        *((name, _long) for name in ("batch", "pixels", "channels", "turned")),
+    )
+
+
 class Pooling(ctypes.Structure):
     """An image of bytes whose windows give their maxima."""
 

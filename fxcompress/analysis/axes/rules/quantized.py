@@ -25,7 +25,10 @@ def per_tensor(op: Op) -> None:
     op.broadcast(op.given("input"))
 
 
-@rule("fxcompress::fake_quantize_tensor", "fxcompress::fake_quantize_tokens", zeros=KEEP)
+@rule(
+    *("fxcompress::fake_quantize_tensor", "fxcompress::fake_quantize_tokens", "fxcompress::fake_quantize_samples"),
+    zeros=KEEP,
+)
 def fake_quantized(op: Op) -> None:
     """Zero is always in the range, and is represented exactly."""
     op.broadcast(op.given("input"))

@@ -2,6 +2,7 @@
 #include "attention.h"
 #include "convolution.h"
 #include "groups.h"
+#include "images.h"
 #include "linear.h"
 #include "pooling.h"
 #include "sparse.h"
@@ -42,6 +43,12 @@ void fxc_linear(const Tokens* tokens, long rows, const Weights* weights, const B
 
 void fxc_convolution(const Convolution* convolution, const Weights* weights, const Behind* behind, int threads) {
     convolve(*convolution, *weights, *behind, threads);
+}
+
+void fxc_round_images(const Images* images, int threads) { round_images(*images, threads); }
+
+void fxc_convolve_each(const Convolution* convolution, const Weights* weights, const Behind* behind, int threads) {
+    convolve_each(*convolution, *weights, *behind, threads);
 }
 
 void fxc_sparse_panels(const float* input, long rows, const Kept* kept, float* out, int threads) {

@@ -112,6 +112,36 @@ def test_one_range_for_a_whole_tensor(folder, tmp_path):
     assert 20 < sqnr(original, got) < sqnr(original, result.module(*batch(6))["tokens"].detach())
 
 
+class Images(torch.nn.Module):
+    """Convolutions of one and two axes, by groups, with a step, turned around, and of an image without a batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Conv2d(3, 8, 3, 2, 1), torch.nn.Conv2d(8, 12, 3, groups=2, dilation=2)
+        self.c, self.d = torch.nn.ConvTranspose2d(12, 4, 2), torch.nn.Conv1d(4, 6, 3, padding=1, bias=False)
+
+    def forward(self, x):
+        x = torch.relu(self.b(torch.relu(self.a(x))))
+        return self.d(self.c(x).flatten(2))
+
+
+@pytest.mark.parametrize("dynamic", ["token", "tensor"])
+def test_images_that_are_rounded_by_their_own_ranges(dynamic, tmp_path):
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 20, 20)
+    result = fxc.compress(Images().eval(), (x,), "quantize{scheme=w8a8}")
+    result.save(tmp_path / "m.onnx", f"onnx{{dynamic={dynamic}}}")
+    session(tmp_path / "m.onnx", optimized=tmp_path / "optimized.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("ConvInteger") == (3 if dynamic == "tensor" else 0)
+    for images in (x[:1], torch.randn(5, 3, 20, 20)):
+        got = torch.from_numpy(session(tmp_path / "m.onnx").run(None, {"x": images.numpy()})[0])
+        with torch.no_grad():
+            # One range for all images of a batch is that of each where there is one.
+            alone = dynamic == "token" or len(images) == 1
+            assert sqnr(result.module(images), got) > (55 if alone else 25)
+
+
 def test_biases_are_int32_in_steps_of_input_times_weight(folder):
     _, path = saved(STATIC, folder)
     model = onnx.load(path)

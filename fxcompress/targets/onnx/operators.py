@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -44,6 +44,26 @@ def matmul_integer(left: torch.Tensor, right: torch.Tensor, zero: torch.Tensor) 
     return ((left.double() - zero.double()) @ right.double()).to(torch.int32)
 
 
+def convolve_integer(
+    image: torch.Tensor,
+    weight: torch.Tensor,
+    zero: torch.Tensor,
+    stride: Sequence[int],
+    padding: Sequence[int],
+    dilation: Sequence[int],
+    groups: int,
+) -> torch.Tensor:
+    """Return int32 the convolution of uint8 `image` [batch, channels, ...] minus `zero` [] with int8 `weight`."""
+    convolve = (torch.conv1d, torch.conv2d, torch.conv3d)[image.dim() - 3]
+    centred = image.double() - zero.double()
+    return convolve(centred, weight.double(), None, stride, padding, dilation, groups).to(torch.int32)
+
+
 _define("dequantize_blocks(Tensor integers, Tensor scales, Tensor? zeros, int block) -> Tensor", dequantize_blocks)
 _define("dynamic_quantize(Tensor values) -> (Tensor, Tensor, Tensor)", dynamic_quantize)
+_define(
+    "convolve_integer(Tensor image, Tensor weight, Tensor zero, int[] stride, int[] padding, int[] dilation,"
+    " int groups) -> Tensor",
+    convolve_integer,
+)
 _define("matmul_integer(Tensor left, Tensor right, Tensor zero) -> Tensor", matmul_integer)

@@ -17,8 +17,12 @@ from fxcompress.targets.onnx.attention import spell_out_attention
 from fxcompress.targets.onnx.groups import spell_out_groups
 from fxcompress.targets.onnx.layers import rewrite_layers
 from fxcompress.targets.onnx.lookups import look_up_integers
+from fxcompress.targets.onnx.samples import rewrite_samples
 from fxcompress.targets.onnx.tokens import rewrite_tokens
 from fxcompress.targets.zero_points import write_zero_points
+
+# Ranges that are found as the model runs are written out in arithmetic.
+_WRITTEN_OUT = (torch.ops.fxcompress.choose_token_range.default, torch.ops.fxcompress.choose_sample_range.default)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,7 @@ def rewritten(module: CapturedModule, dynamic: str) -> Rewritten:
     look_up_integers(made.module)
     made.narrow.update(rewrite_layers(made.module))
     rewrite_tokens(made.module, dynamic)
+    rewrite_samples(made.module, dynamic)
     write_zero_points(made.module)
     spell_out_groups(made.module)
     spell_out_attention(made.module)
@@ -61,8 +66,7 @@ def rewritten(module: CapturedModule, dynamic: str) -> Rewritten:
 def _refuse_lowered(module: CapturedModule) -> None:
     for node in module.graph.nodes:
         kernel = node.op == "call_function" and _namespace(node) == "fxcompress"
-        # The ranges of tokens are written out in arithmetic.
-        if kernel and node.target is not torch.ops.fxcompress.choose_token_range.default:
+        if kernel and node.target not in _WRITTEN_OUT:
             raise ExportError(
                 f"%{node.name} calls {node.target}, a kernel of fxcompress that ONNX does not have",
                 hint="leave `lower` out of the pipeline: runtimes of ONNX fuse quantized layers themselves",

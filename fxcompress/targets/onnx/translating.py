@@ -89,7 +89,15 @@ def _translations() -> dict[Callable[..., Any], Callable[..., Any]]:
     def matmul_integer(left: Any, right: Any, zero: Any) -> Any:
         return op.MatMulInteger(left, right, zero)
 
+    def convolve_integer(
+        image: Any, weight: Any, zero: Any, stride: Any, padding: Any, dilation: Any, groups: int
+    ) -> Any:
+        pads = [*padding, *padding]
+        moves = {"strides": list(stride), "pads": pads, "dilations": list(dilation), "group": groups}
+        return op.ConvInteger(image, weight, zero, **moves)
+
     return {
+        ours.convolve_integer.default: convolve_integer,
         ours.dequantize_blocks.default: dequantize_blocks,
         ours.dynamic_quantize.default: dynamic_quantize,
         ours.matmul_integer.default: matmul_integer,

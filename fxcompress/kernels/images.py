@@ -27,7 +27,8 @@ DYNAMIC_CONVOLUTION = ("native", "float")
 def round_images(input: torch.Tensor, backend: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # noqa: A002
     """Return float32 [batch, channels, height, width] or [batch, channels, length] as bytes, scales and zero points.
 
-    The range of an image is that of its numbers and 0; see `choose_sample_range`.
+    The range of an image is that of its numbers and 0; see `choose_sample_range`. The bytes lie channels last in memory,
+    but those of planes of few channels, which stay planes.
     """
     if first_available(backend, DYNAMIC_CONVOLUTION) == "native" and input.numel():
         flat = input.dim() == 3
@@ -36,7 +37,16 @@ def round_images(input: torch.Tensor, backend: str) -> tuple[torch.Tensor, torch
     scales, zeros = choose_sample_range(input.detach())
     shape = (-1, *[1] * (input.dim() - 1))
     steps = input.detach().mul(1.0 / scales.view(shape)).round_().add_(zeros.view(shape))
-    return steps.clamp_(0, 255).to(torch.uint8), scales, zeros.to(torch.int32)
+    made = _new_bytes(input).copy_(steps.clamp_(0, 255))
+    return made, scales, zeros.to(torch.int32)
+
+
+def _new_bytes(image: torch.Tensor) -> torch.Tensor:
+    """Return uint8 of the shape of `image`, in the order in which rounded images lie."""
+    if image.shape[1] < convolution.PLANES and image.is_contiguous():
+        return torch.empty(image.shape, dtype=torch.uint8, device=image.device)
+    last = (image.shape[0], *image.shape[2:], image.shape[1])
+    return torch.empty(last, dtype=torch.uint8, device=image.device).movedim(-1, 1)
 
 
 def conv_dynamic(
@@ -104,7 +114,7 @@ def _convolve(
 ) -> torch.Tensor:
     weight, scales, bias = layer
     values, steps, zeros = rounded
-    if backend == "native" and convolution.serves(weight.shape[0], values.shape[1], geometry) and values.numel():
+    if backend == "native" and convolution.serves(weight.shape[0], geometry) and values.numel():
         return images.convolution(rounded, for_native(weight, scales, bias, geometry), geometry, behind)
     shape = (-1, 1, 1, 1)
     floats = (values.to(torch.float32) - zeros.view(shape)).mul_(steps.view(shape))
@@ -129,7 +139,7 @@ def for_native(
 def _fake_round(input: torch.Tensor, backend: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # noqa: A002
     count = input.shape[:1]
     return (
-        torch.empty_like(input, dtype=torch.uint8),
+        _new_bytes(input),
         input.new_empty(count, dtype=torch.float32),
         input.new_empty(count, dtype=torch.int32),
     )

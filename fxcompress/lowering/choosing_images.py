@@ -52,7 +52,7 @@ def shape_of(claim: Claim) -> ImageShape:
 def usable(image: ImageShape, among: tuple[str, ...] = ()) -> tuple[str, ...]:
     """Return the backends that are there for a convolution, in the order in which they are preferred."""
     shape = image.shape
-    return there(DYNAMIC_CONVOLUTION, among, native.serves(shape.weight[0], shape.image[1], shape.geometry))
+    return there(DYNAMIC_CONVOLUTION, among, native.serves(shape.weight[0], shape.geometry))
 
 
 def choose(image: ImageShape, among: tuple[str, ...] = ()) -> Choice:

@@ -11,9 +11,9 @@ from fxcompress.kernels.geometry import Geometry, channels_last
 from fxcompress.kernels.native import structures
 from fxcompress.kernels.native.build import kernels
 from fxcompress.kernels.native.calls import results
-from fxcompress.kernels.native.convolution import SHORTEST_PIXEL, reads_runs
+from fxcompress.kernels.native.convolution import PLANES
 from fxcompress.kernels.native.structures import address
-from fxcompress.kernels.native.weights import FEATURES_AT_A_TIME, PackedKernel
+from fxcompress.kernels.native.weights import PackedKernel
 
 Rounded = tuple[torch.Tensor, torch.Tensor, torch.Tensor]
 
@@ -28,8 +28,8 @@ def round_images(image: torch.Tensor) -> Rounded:
     batch, channels, height, width = image.shape
     planes = image.is_contiguous()
     image = image.detach() if planes else channels_last(image)
-    short = channels % FEATURES_AT_A_TIME != 0 or channels < SHORTEST_PIXEL
-    turned, last = planes and not short, not (planes and short)
+    turned = planes and channels >= PLANES
+    last = turned or not planes
     shape = (batch, height, width, channels) if last else (batch, channels, height, width)
     made, scales = torch.empty(shape, dtype=torch.uint8), torch.empty(batch)
     zeros = torch.empty(batch, dtype=torch.int32)
@@ -53,7 +53,7 @@ def convolution(images: Rounded, weights: PackedKernel, geometry: Geometry, behi
     image, scales, zeros = images
     batch, channels, height, width = image.shape
     tall, broad = geometry.size(height, width, weights.window)
-    if not reads_runs(channels, geometry):
+    if channels >= PLANES:
         image = channels_last(image)
     strides = [image.stride(axis) for axis in (0, 2, 3, 1)]
     structure = structures.Convolution(

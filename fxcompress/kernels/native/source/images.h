@@ -108,11 +108,9 @@ inline void round_images(const Images& images, int threads) {
 
 // One image of several, and what stands behind the results of it, which begin at `offset`.
 inline Convolution image_of(const Convolution& c, long index) {
-    Convolution here = c;
-    here.image += index * c.height * c.width * c.channels;
+    Convolution here = c.part(index, 1);
     here.scale += index;
     here.zero += index;
-    here.batch = 1;
     return here;
 }
 
@@ -128,7 +126,7 @@ inline Behind behind_from(const Behind& behind, long offset) {
 // Convolve images that have steps and a zero point each.
 inline void convolve_each(const Convolution& c, const Weights& weights, const Behind& behind, int threads) {
     const bool apart = c.batch >= threads;
-    const long results = c.out_height * c.out_width * weights.outputs * c.groups;
+    const long results = c.out_pixels() * weights.outputs * c.groups;
 #pragma omp parallel for schedule(static) num_threads(threads) if (apart && threads > 1)
     for (long i = 0; i < c.batch; i++)
         convolve(image_of(c, i), weights, behind_from(behind, i * results), apart ? 1 : threads);

@@ -27,7 +27,7 @@ DYNAMIC_CONVOLUTION = ("native", "float")
 def round_images(input: torch.Tensor, backend: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # noqa: A002
     """Return float32 [batch, channels, height, width] or [batch, channels, length] as bytes, scales and zero points.
 
-    The range of an image is that of its numbers and 0; see `choose_sample_range`. The bytes lie channels last in memory,
+    The range of an image is that of its numbers and 0; see `choose_sample_range`. Bytes lie channels last in memory,
     but those of planes of few channels, which stay planes.
     """
     if first_available(backend, DYNAMIC_CONVOLUTION) == "native" and input.numel():

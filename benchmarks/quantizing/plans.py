@@ -46,6 +46,7 @@ MNIST = [
 ]
 PITCH = [
     "quantize{scheme=w8a16}",
+    "quantize{scheme=w8a8}",
     *static(),
     *by_bits("w3a16"),
     "quantize{scheme=w3a16 bias_correction=true}",

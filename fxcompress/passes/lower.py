@@ -31,16 +31,16 @@ class Lower(Pass):
 
     Claimed are linears whose weight is int8 with a scale for each output, with activations quantized row by row
     (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
-    of features, 2d convolutions of uint8, and embeddings with a scale for each row. Relu, gelu and a quantization
-    behind a static layer go into its call, so that bytes flow from layer to layer. Linears that read the same
-    activation become one product. The stored tensors stay as they are; what a kernel wants packed is made at the first
+    of features, 2d convolutions of uint8, 1d and 2d convolutions of images rounded by their own ranges (`w8a8`), and
+    embeddings with a scale for each row. Relu, gelu and a quantization behind a static layer or a convolution go into
+    its call, so that bytes flow from layer to layer. Linears that read the same activation become one product. The stored tensors stay as they are; what a kernel wants packed is made at the first
     call.
 
     For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
     pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with
     the activations in 16-bit fixed point, exactly in integers, where that is faster than keeping the weights as floats.
-    A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are, and a table of
-    few rows is kept in floats.
+    A layer of `w8a8` that is faster in floats than with its activations rounded reads them as they are, as do those
+    convolutions that no kernel takes (3d, transposed, by single channels), and a table of few rows is kept in floats.
 
     Quantized linears whose weights are zero in blocks, of 16 or 32 outputs by 4 features at least, lose these when they
     are packed for `native`. Linears in floats whose stored weights are mostly zero become sparse products where that is

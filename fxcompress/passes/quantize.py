@@ -42,12 +42,13 @@ class Quantize(Pass):
     scale for each output channel, off by a sixteenth of themselves at most; activations stay as they are, as the CPU
     multiplies no such floats.
 
-    Scheme `w8a8`: weights as `w8a16`, and what linears and products multiply them with is rounded to 8 bits too, each
-    token by its own range (its last axis). `w8a8-static`: the range of a whole tensor, convolutions' too, is found on
-    the calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded
-    what a convolution does. No gradient passes the rounding. A note names what one range suits badly: where a few
-    tokens are far larger than the others, most values get few of the integers. With `outliers=token` these have a range
-    for each token, as in `w8a8`.
+    Scheme `w8a8`: weights as `w8a16`, and what layers multiply them with is rounded to 8 bits too as the model runs:
+    for linears and products each token by its own range (its last axis), for convolutions each sample (each index of
+    the first axis; all of an image without a batch). `w8a8-static`: the range of a whole tensor is found on the
+    calibration data by an `observer`. What several layers read is rounded once; a residual addition reads rounded what
+    a convolution of a static input does. No gradient passes the rounding. A note names what one range suits badly:
+    where a few tokens are far larger than the others, most values get few of the integers. With `outliers=token` these
+    have a range for each token, as in `w8a8`.
 
     With `sums`, both operands of a sum that a convolution of a static input goes into are rounded too, as ONNX Runtime
     needs it to calculate the convolution in integers.

@@ -104,7 +104,7 @@ def finished(made: torch.Tensor, behind: Behind) -> torch.Tensor:
 def for_native(
     weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
 ) -> PackedKernel:
-    """Return weights, scales and bias packed for the kernel of ours."""
+    """Return weights, scales and bias packed for the kernel of ours; those of a length alone have a height of 1."""
 
     return _packed(weight, scales, bias, geometry.groups, native.merged(geometry))
 
@@ -121,7 +121,8 @@ def _packed(
 ) -> PackedKernel:
     def make() -> PackedKernel:
         plain = None if bias is None else bias.detach().float()
-        return PackedKernel(weight.detach(), scales.detach().float(), plain, groups, merged)
+        tall = weight.unsqueeze(2) if weight.dim() == 3 else weight
+        return PackedKernel(tall.detach(), scales.detach().float(), plain, groups, merged)
 
     return packed(f"native {groups} {merged}", (weight, scales, bias), make)
 

@@ -12,13 +12,11 @@ import torch
 
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
-from fxcompress.kernels.convolution import finished
+from fxcompress.kernels.convolution import finished, for_native
 from fxcompress.kernels.geometry import Geometry, channels_last
 from fxcompress.kernels.held import held_channels
 from fxcompress.kernels.library import define
 from fxcompress.kernels.native import convolution, images
-from fxcompress.kernels.native.weights import PackedKernel
-from fxcompress.kernels.packing import packed
 from fxcompress.kernels.ranges import choose_sample_range
 
 DYNAMIC_CONVOLUTION = ("native", "float")
@@ -122,18 +120,6 @@ def _convolve(
     held = held_channels(weight, scales, None, 0)
     held = held.unsqueeze(2) if weight.dim() == 3 else held
     return finished(torch.conv2d(floats, held, plain, *geometry), behind)
-
-
-def for_native(
-    weight: torch.Tensor, scales: torch.Tensor, bias: torch.Tensor | None, geometry: Geometry
-) -> PackedKernel:
-    """Return weights, scales and bias packed for the kernel of ours; those of a length alone have a height of 1."""
-
-    def make() -> PackedKernel:
-        tall = weight.unsqueeze(2) if weight.dim() == 3 else weight
-        return convolution.packed_kernel(tall, scales, bias, geometry)
-
-    return packed(f"native {geometry}", (weight, scales, bias), make)
 
 
 def _fake_round(input: torch.Tensor, backend: str) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:  # noqa: A002

@@ -33,8 +33,8 @@ class Lower(Pass):
     (`w8a8`), quantized beforehand to uint8 (`w8a8-static`) or in floats (`w8a16`), linears with a scale for each group
     of features, 2d convolutions of uint8, 1d and 2d convolutions of images rounded by their own ranges (`w8a8`), and
     embeddings with a scale for each row. Relu, gelu and a quantization behind a static layer or a convolution go into
-    its call, so that bytes flow from layer to layer. Linears that read the same activation become one product. The stored tensors stay as they are; what a kernel wants packed is made at the first
-    call.
+    its call, so that bytes flow from layer to layer. Linears that read the same activation become one product. The
+    stored tensors stay as they are; what a kernel wants packed is made at the first call.
 
     For each shape of the example inputs the backends that give the same are timed, once in a process. Where the
     pattern is faster as it stands it stays, and a note says so. With float activations the product is calculated with

@@ -11,7 +11,6 @@ measured.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,8 +21,8 @@ from ahead_of_time.blocks import of_blocks
 from ahead_of_time.machine_code import MachineCode, machine_code
 from ahead_of_time.subjects import MATRIX, Subject, of_table, without_tables
 from ahead_of_time.target import pretend
+from measured import write_rows
 
-from fxcompress.files import write_text
 from fxcompress.kernels.gpu.configurations import sizes_of
 from fxcompress.kernels.gpu.table_files import SHIPPED, read_table, table_name
 
@@ -56,9 +55,7 @@ def main() -> None:
                 print(line(records[-1]), flush=True)
     finally:
         # What was found is kept where somebody stops it.
-        if asked.json:
-            document = {"triton": triton.__version__, "records": records}
-            write_text(asked.json, json.dumps(document, indent=1) + "\n")
+        write_rows(asked.json, records, triton=triton.__version__)
     wrong = [each for each in records if each["wrong"]]
     print(f"{len(records)} kernels compiled, {len(wrong)} of them not as they should be")
     sys.exit(1 if wrong else 0)

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import warnings
 from collections.abc import Iterator
@@ -23,15 +22,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import write_rows
 from mixed_compression import images, timed
 from quantizing.minilm import LENGTH, SHORT, minilm, pieces, whole
 from quantizing.subject import Subject
 from tabulate import tabulate
 
 import fxcompress as fxc
-from fxcompress.capturing import Inputs
-from fxcompress.files import write_text
-from fxcompress.reporting import environment
 
 Row = dict[str, Any]
 BLOCKS = ("16x16", "32x32", "64x32", "128x16", "128x32")
@@ -59,7 +56,7 @@ def main() -> None:
         chosen = [mask for mask in masks(name) if options.only in mask]
         for row in measured(name, chosen, rows, not options.untrained):
             print(*cells(row), sep=" | ", file=sys.stderr, flush=True)
-            write(options.json, rows)
+            write_rows(options.json, rows)
     headers = ["network", "mask", "as it is", "trained", "CPU seconds"]
     print(tabulate([cells(row) for row in rows], headers, tablefmt="pipe", disable_numparse=True))
 
@@ -125,14 +122,6 @@ def read(path: Path | None) -> list[Row]:
     """Return the rows that are there."""
     found: list[Row] = json.loads(path.read_text())["rows"] if path is not None and path.is_file() else []
     return found
-
-
-def write(path: Path | None, rows: list[Row]) -> None:
-    """Write what is measured so far, beside command, versions and device."""
-    if path is not None:
-        command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
-        device = {**environment(Inputs(torch.zeros(1))), "cores": str(os.cpu_count())}
-        write_text(path, json.dumps({"command": command, "environment": device, "rows": rows}, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,14 +24,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import write_rows
 from tabulate import tabulate
 from torch import nn
 from torch.nn import functional
 
 import fxcompress as fxc
 from fxcompress import distributed
-from fxcompress.files import write_text
-from fxcompress.reporting import environment
 
 TASKS = {
     "calibration": "quantize{scheme=w8a8-static}",
@@ -176,10 +175,7 @@ def main() -> None:
     rows = measured(options)
     columns = [key for key in rows[0] if key != "all seconds"]
     print(tabulate([[row[key] for key in columns] for row in rows], headers=columns, tablefmt="pipe"))
-    if options.json is not None:
-        command = " ".join(["python", "benchmarks/distributed.py", *sys.argv[1:]])
-        where = environment(fxc.Inputs(torch.empty(options.size, 3, 32, 32)))
-        write_text(options.json, json.dumps({"command": command, "environment": where, "rows": rows}, indent=1) + "\n")
+    write_rows(options.json, rows)
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from measured import command
 from on_gpu.contenders import Contender, contenders
 from on_gpu.decoder import Sizes
 from on_gpu.floors import Rates
@@ -54,7 +55,14 @@ def measure(path: Path | None, with_peers: bool, only: str | None) -> None:
     """Measure everything, printing and writing as it comes."""
     timer = GraphTimer()
     bandwidth, half = rates_of_device(timer)
-    document: dict[str, Any] = {**versions(), "bandwidth": bandwidth, "half": half, "linears": [], "decoder": []}
+    document: dict[str, Any] = {
+        "command": command(),
+        **versions(),
+        "bandwidth": bandwidth,
+        "half": half,
+        "linears": [],
+        "decoder": [],
+    }
 
     def ways(m: int, n: int, k: int) -> list[Contender]:
         return contenders(m, n, k) + (peers(m, n, k) if with_peers else [])

@@ -9,6 +9,8 @@ from typing import Protocol
 
 import torch
 
+from fxcompress.tuning.replaying import replayed
+
 Call = Callable[[], object]
 # Copies of the weights that are read in turn, so that the second-level cache serves none of them.
 COPIES = 4
@@ -33,33 +35,7 @@ class GraphTimer:
         self.rounds, self.replays = rounds, replays
 
     def microseconds(self, calls: Sequence[Call]) -> float:
-        graph = self._captured(calls)
-        times = []
-        for _ in range(self.replays):
-            start, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            start.record()
-            graph.replay()
-            end.record()
-            end.synchronize()
-            times.append(1000 * start.elapsed_time(end))
-        return float(statistics.median(times)) / (self.rounds * len(calls))
-
-    def _captured(self, calls: Sequence[Call]) -> torch.cuda.CUDAGraph:
-        # What is compiled or packed at the first call is so before.
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream):
-            for call in (*calls, *calls):
-                call()
-        torch.cuda.current_stream().wait_stream(stream)
-        graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            for _ in range(self.rounds):
-                for call in calls:
-                    call()
-        graph.replay()
-        torch.cuda.synchronize()
-        return graph
+        return statistics.median(replayed(calls, self.rounds, self.replays))
 
 
 def rates_of_device(timer: Timer, device: str = "cuda", size: int = 8192) -> tuple[float, float]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 
@@ -13,11 +13,12 @@ from fxcompress.kernels.gpu.launching import run_all
 from fxcompress.kernels.gpu.running_dense import dense_weight
 from fxcompress.kernels.gpu.table_files import Capability, Config
 from fxcompress.tuning.operands import HALF, bytes_of_weight, floats, integers, launches_for
+from fxcompress.tuning.replaying import replayed
 from fxcompress.tuning.tasks import BITS, Task
 
 # Bytes that surely push what was read before out of the L2 cache, and how many copies of a weight are worth making.
 CACHE, MOST_COPIES = 256e6, 64
-ROUNDS = 5
+REPLAYS = 5
 
 
 class GpuTimer:
@@ -41,7 +42,7 @@ class GpuTimer:
 
         try:
             made = [launches_for(task, config, "cuda") for _ in range(copies(task))]
-            return self._replayed([functools.partial(run_all, one) for one in made])
+            return min(replayed([functools.partial(run_all, one) for one in made], 1, REPLAYS))
         except (triton.CompilationError, triton.runtime.errors.OutOfResources, triton.runtime.errors.PTXASError):
             # Too large for this GPU: another configuration will do.
             return math.inf
@@ -60,36 +61,9 @@ class GpuTimer:
             weight = integers(task.n, -(-task.k * bits // 8), dtype=dtype, device="cuda")
             scales = floats(task.n, groups, dtype=torch.float32, device="cuda")
             calls.append(functools.partial(product, weight, scales))
-        return self._replayed(calls)
-
-    def _replayed(self, calls: Sequence[Callable[[], object]]) -> float:
-        """Return the least microseconds of a call among those that a CUDA graph replays one after the other."""
-        graph = captured(calls)
-        best = math.inf
-        for _ in range(ROUNDS):
-            started, ended = (torch.cuda.Event(enable_timing=True) for _ in range(2))
-            started.record()
-            graph.replay()
-            ended.record()
-            torch.cuda.synchronize()
-            best = min(best, started.elapsed_time(ended) * 1e3 / len(calls))
-        return best
+        return min(replayed(calls, 1, REPLAYS))
 
 
 def copies(task: Task) -> int:
     """Return how many copies of a weight no cache holds together."""
     return max(4, min(MOST_COPIES, math.ceil(CACHE / bytes_of_weight(task))))
-
-
-def captured(calls: Sequence[Callable[[], object]]) -> torch.cuda.CUDAGraph:
-    """Return calls as a CUDA graph; they run once before, so that kernels are compiled."""
-    stream = torch.cuda.Stream()
-    with torch.cuda.stream(stream):
-        for call in calls:
-            call()
-    torch.cuda.synchronize()
-    graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
-        for call in calls:
-            call()
-    return graph

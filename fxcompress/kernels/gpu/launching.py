@@ -9,6 +9,8 @@ from typing import Any
 import torch
 
 _INTERPRETED = "InterpretedFunction"
+# The first generation that makes and multiplies floats of 8 bits.
+FP8_FROM = (8, 9)
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,11 @@ def run_all(launches: Sequence[Launch]) -> None:
 def or_other(tensor: torch.Tensor | None, other: torch.Tensor) -> torch.Tensor:
     """Return some tensor where there is none: a kernel that is not to read it takes it all the same."""
     return other if tensor is None else tensor
+
+
+def power_of_two(number: int) -> int:
+    """Return `number`, or the next power of two above it."""
+    return 1 << max(0, number - 1).bit_length()
 
 
 def capability_of(tensor: torch.Tensor) -> tuple[int, int]:

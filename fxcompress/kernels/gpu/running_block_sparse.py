@@ -8,7 +8,7 @@ import torch
 
 from fxcompress.kernels.gpu.configurations import sizes_of
 from fxcompress.kernels.gpu.jit_block_sparse import block_sparse_kernel
-from fxcompress.kernels.gpu.launching import Launch, capability_of, or_other, run_all
+from fxcompress.kernels.gpu.launching import Launch, capability_of, or_other, power_of_two, run_all
 from fxcompress.kernels.gpu.reducing import reduction
 from fxcompress.kernels.gpu.table_files import Capability, Config, table_for
 from fxcompress.kernels.products import rows_of
@@ -138,8 +138,3 @@ def launches(
     if split == 1:
         return [launch]
     return [launch, reduction(sums, None, bias, residual, output, activation)]
-
-
-def power_of_two(number: int) -> int:
-    """Return the next power of two."""
-    return 1 << max(0, number - 1).bit_length()

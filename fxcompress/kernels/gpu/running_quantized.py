@@ -7,7 +7,7 @@ import torch
 from fxcompress.kernels.gpu import quantized as plain
 from fxcompress.kernels.gpu.configurations import Config, configuration
 from fxcompress.kernels.gpu.jit_eight_bits import eight_bits_kernel
-from fxcompress.kernels.gpu.launching import Launch, capability_of, or_other, run_all
+from fxcompress.kernels.gpu.launching import FP8_FROM, Launch, capability_of, or_other, run_all
 from fxcompress.kernels.gpu.reducing import reduction
 from fxcompress.kernels.products import rows_of
 
@@ -15,8 +15,6 @@ Tensor = torch.Tensor
 # From so many rows on they fill the left side of a tensor core.
 FULL = 64
 STRIPES = 8
-# The first generation that multiplies floats of 8 bits.
-FP8_FROM = (8, 9)
 
 
 def linear_int8(

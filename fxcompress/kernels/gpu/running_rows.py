@@ -6,14 +6,12 @@ import torch
 
 from fxcompress.kernels.gpu import rows as plain
 from fxcompress.kernels.gpu.jit_rows import rows_kernel
-from fxcompress.kernels.gpu.launching import Launch, capability_of
+from fxcompress.kernels.gpu.launching import FP8_FROM, Launch, capability_of, power_of_two
 from fxcompress.kernels.products import rows_of
 
 Tensor = torch.Tensor
 # A longer row does not fit the registers of a program.
 LONGEST = 32768
-# The first generation that makes floats of 8 bits.
-FP8_FROM = (8, 9)
 
 
 def quantize_rows(input: Tensor, *, dtype: torch.dtype | None = None) -> tuple[Tensor, Tensor]:  # noqa: A002
@@ -56,7 +54,7 @@ def launch(
     count, columns = rows.shape
     weight, bias = (weight, bias if kind == "layer" else None) if kind in plain.NORMS else (None, None)
     given = [rows if each is None else each for each in (other, weight, bias)]
-    block = 1 << max(columns - 1, 1).bit_length()
+    block = power_of_two(max(columns, 2))
     constants = {
         "KIND": kind,
         "MULTIPLIED": other is not None,

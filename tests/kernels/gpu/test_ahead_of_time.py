@@ -40,7 +40,7 @@ def test_some_configurations(tmp_path):
     environment.pop("TRITON_INTERPRET", None)
     ran = subprocess.run(command, env=environment, capture_output=True, text=True)
     assert ran.returncode == 0, ran.stdout[-4000:] + ran.stderr[-4000:]
-    records = json.loads((tmp_path / "aot.json").read_text())["records"]
+    records = json.loads((tmp_path / "aot.json").read_text())["rows"]
     assert {each["arch"] for each in records} == set(MATRIX)
     for each in records:
         assert each["stack"] == 0

@@ -30,6 +30,7 @@ MINILM = [
     "quantize{scheme=w8a8}",
     f"quantize{{scheme=w8a8-static {NARROW}}}",
     *(smoothed(alpha) for alpha in (0.5, 0.7)),
+    "quantize{scheme=w8a8-static outliers=token}",
     *static(),
     "quantize{scheme=w8a16}",
     *by_bits("w4a16 granularity=channel"),

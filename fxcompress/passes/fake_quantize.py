@@ -45,7 +45,7 @@ class FakeQuantize(Pass):
         None, help="what shares a scale, in place of what the scheme says"
     )
     observer: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = option(
-        "percentile", help="what chooses the ranges of activations that training begins with"
+        "mse", help="what chooses the ranges of activations that training begins with"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to round; all where none are given")

@@ -55,7 +55,7 @@ class Sensitivity(Pass):
         None, help="what shares a scale, in place of what the scheme says"
     )
     observer: Literal["minmax", "moving-average", "percentile", "mse", "entropy"] = option(
-        "percentile", help="what chooses static ranges of activations"
+        "mse", help="what chooses static ranges of activations"
     )
     percent: float = option(99.999, help="share of the values that percentile keeps", check=between(50, 100))
     rounding: Literal["nearest", "gptq", "learned"] = option("nearest", help="how weights are rounded to integers")

@@ -8,12 +8,15 @@ that in float32: its mean, and its standard deviation over the sets. `error` is 
 `agreement` is the correlation of the similarities with those in float32, which is what a change of the metric consists
 of and has far less noise. `sqnr` is that of the states of 16 pieces of text.
 
+A run goes on where the one before it was stopped: pipelines that the file has are left out.
+
 Needs what `quantization_quality.py` needs.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import statistics
 import sys
 import warnings
@@ -36,13 +39,13 @@ SAMPLES, DRAWS = 64, 1000
 PLANS = [
     "quantize{scheme=w4a16}",
     "quantize{scheme=w4a16 rounding=gptq}",
-    "quantize{scheme=w4a16 rounding=learned}",
     "quantize{scheme=w8a8}",
-    "quantize{scheme=w8a8-static observer=percentile}",
     "quantize{scheme=w8a8-static}",
-    "quantize{scheme=w8a8-static bias_correction=true}",
+    "quantize{scheme=w8a8-static observer=percentile}",
     "quantize{scheme=w8a8-static outliers=token}",
+    "quantize{scheme=w4a16 rounding=learned}",
     "smooth{insert=true},quantize{scheme=w8a8-static}",
+    "quantize{scheme=w8a8-static bias_correction=true}",
 ]
 Similarities = dict[str, np.ndarray[Any, Any]]
 
@@ -53,8 +56,10 @@ def main() -> None:
     warnings.simplefilter("ignore")
     captured = fxc.capture(exported(), unseen())
     judge = Judge(captured.module)
-    rows: list[Row] = []
-    for plan in (plan for plan in PLANS if options.only in plan):
+    rows = known(options.json)
+    for plan in PLANS:
+        if options.only not in plan or any(row["pipeline"] == plan for row in rows):
+            continue
         rows.append({"pipeline": plan, **judge.row(list(modules(captured, plan, options.sets)))})
         print(tabulate([cells(rows[-1])], tablefmt="plain"), file=sys.stderr, flush=True)
         write_rows(options.json, rows, sets=options.sets, draws=DRAWS)
@@ -67,6 +72,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--only", default="", help="only pipelines with this text in them")
     parser.add_argument("--json", type=Path)
     return parser.parse_args()
+
+
+def known(path: Path | None) -> list[Row]:
+    """Return the rows that a run before has written."""
+    if path is None or not path.exists():
+        return []
+    rows: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"]
+    return rows
 
 
 def modules(captured: fxc.Captured, plan: str, sets: int) -> Iterator[torch.nn.Module]:

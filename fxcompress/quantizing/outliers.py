@@ -31,11 +31,11 @@ def round_outliers(activations: list[Activation], *, by_token: bool, context: Pa
     figures = f"down to {worst.static_db:.0f} dB in %{worst.value.name}, by token {worst.token_db:.0f} dB"
     if not by_token:
         context.note(
-            f"one range suits {plural(len(found), 'activation')} badly, {figures}; outliers=token rounds what {layers} "
-            "read token by token,  smooth  before makes large channels smaller"
+            f"one range suits {plural(len(found), 'activation')} badly, {figures}: outliers=token rounds token by "
+            f"token for {layers};  smooth  before makes large channels smaller"
         )
         return activations
-    context.note(f"{layers}: read rounded token by token; one range would suit that badly, {figures}")
+    context.note(f"rounded token by token for {layers}, since one range suits badly, {figures}")
     return joined([Activation(one.value, "token", one.readers) if one in found else one for one in activations])
 
 
@@ -45,5 +45,5 @@ def joined(activations: Sequence[Activation]) -> list[Activation]:
     for one in activations:
         known = found.setdefault((one.value, one.kind), one)
         if known is not one:
-            known.readers += one.readers
+            known.readers = [*known.readers, *one.readers]
     return list(found.values())

@@ -97,7 +97,7 @@ def test_outliers_are_named_and_rounded_token_by_token_where_that_is_asked_for()
     assert other.details["activations"][name] == {"readers": stage.details["activations"][name]["readers"]}
     assert list(other.details["activations"]) == list(stage.details["activations"])
     (note,) = [note for note in stage.notes if note.startswith("one range suits 1 activation badly")]
-    (told,) = [note for note in other.notes if "token by token; one range would suit that badly" in note]
+    (told,) = [note for note in other.notes if "since one range suits badly" in note]
     assert "outliers=token" in note
     assert all(f"%{name}" in text for text in (note, told))
     assert all(reader in note and reader in told for reader in stage.details["activations"][name]["readers"])

@@ -22,6 +22,7 @@ from fxcompress.lowering.holding import hold_floats, is_small_table
 from fxcompress.lowering.images import Images
 from fxcompress.lowering.layouts import reshape_images
 from fxcompress.lowering.merging import batches
+from fxcompress.lowering.narrowing import lower_narrow
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import (
     calculate_unrounded,
@@ -49,6 +50,7 @@ class Outcome:
         attention: as `lowered`.
         held: layers whose weights are kept as floats.
         unrounded: layers whose activations are rounded no more.
+        narrow: as `lowered`, what is calculated in bfloat16.
     """
 
     lowered: Told = field(default_factory=dict)
@@ -56,14 +58,16 @@ class Outcome:
     attention: Told = field(default_factory=dict)
     held: list[str] = field(default_factory=list)
     unrounded: list[str] = field(default_factory=list)
+    narrow: Told = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class OnCpu:
-    """Lowers for the CPU, with some of its backends or all, measured or in a fixed order."""
+    """Lowers for the CPU, with some of its backends or all, measured or not; `narrow` with bfloat16 too."""
 
     backends: tuple[str, ...]
     measure: bool
+    narrow: bool = False
 
     def lower(self, module: GraphModule, selected: set[Node]) -> Outcome:
         """Put calls of kernels in the place of layers among `selected`."""
@@ -84,6 +88,12 @@ class OnCpu:
         sparse, dense = lower_sparse(module, selected, self.measure)
         outcome.lowered.update(sparse)
         outcome.left.update(dense)
+        if self.narrow:
+            outcome.narrow = lower_narrow(module, selected, self.measure)
+            reshape_images(module)
+            module.graph.eliminate_dead_code()
+            lowered = {name for made in outcome.narrow.values() for name in made["layers"]}
+            outcome.held = [name for name in outcome.held if name not in lowered]
         faster_quantize(module)
         return outcome
 

@@ -11,6 +11,7 @@ from fxcompress.contract import Pass, PassContext, at_least, option, statistic
 from fxcompress.errors import PassFailed
 from fxcompress.graph.shapes import propagate
 from fxcompress.kernels.backends import BACKENDS, available, missing, why_missing
+from fxcompress.kernels.narrow import has_bf16
 from fxcompress.kernels.native import operators
 from fxcompress.lowering.gpu import KERNELS
 from fxcompress.lowering.gpu.devices import ASSUMED, at_hand, device_named
@@ -47,6 +48,10 @@ class Lower(Pass):
     faster for their zeros: `panels` and `rows` are kernels of ours, `columns` leaves out features that no output reads,
     `csr` is torch's.
 
+    With `floats=bf16` linears and convolutions that stay in floats, whatever the reason, are calculated in bfloat16
+    where oneDNN and the processor multiply it (AVX512_BF16 or AMX) and that is faster: operands have 8 bits of mantissa
+    then, and what goes from one such layer straight to the next stays bfloat16. Sums and other results are float32.
+
     With `device=cuda` linears with quantized weights, or with zeros in blocks, become calls of kernels for a GPU, which
     need none to be there now: what each takes is predicted for `arch` and the rows of the example, or of `batch`, and
     a note says of every linear which kernel and why. Plugins may bring kernels. All other layers stay as they are.
@@ -56,6 +61,7 @@ class Lower(Pass):
     `details`: `lowered` maps each new call to its `kind`, `layers`, `backend` and the `microseconds` measured, sparse
     ones with their `density`; `left`
     maps layers that stay to the reason; `attention` is as `lowered`;
+    `narrow` too, of layers in bfloat16;
     `held` lists layers whose weights are kept as floats, `unrounded` those that read activations as they are. With
     `device=cuda` `lowered`, and `dense` for linears that stay, have the predicted `microseconds` of every kernel, why
     others `refused`, and `until_rows`, from where on `then` is faster.
@@ -66,6 +72,9 @@ class Lower(Pass):
     masks = "baked"
     device: Literal["cpu", "cuda"] = option("cpu", help="what the graph is to run on")
     backends: tuple[str, ...] = option((), help="backends or kernels to choose from; all where none are given")
+    floats: Literal["float32", "bf16"] = option(
+        "float32", help="on the CPU: what layers that stay in floats may be calculated in"
+    )
     measure: bool = option(True, help="on the CPU: time the backends here; else a fixed order decides, nothing stays")
     arch: str | None = option(None, help="on cuda: sm_80, sm_89 or sm_90; by default the GPU at hand, else sm_90")
     batch: int = option(0, help="on cuda: batch size to choose for; by default that of the example", check=at_least(0))
@@ -90,15 +99,19 @@ class Lower(Pass):
 
     def _for_cpu(self, module: GraphModule, selected: set[Node], context: PassContext) -> None:
         self._tell_missing(context)
-        found = OnCpu(self.backends, self.measure).lower(module, selected)
-        record(context, found.lowered, len(found.left), len(found.attention))
+        if self.floats == "bf16" and not has_bf16():
+            context.note("floats=bf16: this processor does not multiply bfloat16, or oneDNN is missing; all is float32")
+        found = OnCpu(self.backends, self.measure, self.floats == "bf16").lower(module, selected)
+        record(context, {**found.lowered, **found.narrow}, len(found.left), len(found.attention))
         context.details.update(
             lowered=found.lowered, left=found.left, attention=found.attention, held=found.held,
-            unrounded=found.unrounded,
+            unrounded=found.unrounded, narrow=found.narrow,
         )  # fmt: skip
         tell(context, found)
 
     def _for_gpu(self, module: GraphModule, selected: set[Node], context: PassContext) -> None:
+        if self.floats == "bf16":
+            context.note("floats=bf16 is for the CPU: on cuda layers of floats stay as they are")
         device = device_named(self.arch or at_hand() or ASSUMED)
         kernels = chosen_kernels(context.resources.kernels or KERNELS, self.backends)
         found = lower_for_gpu(module, selected, kernels, device, self.batch)
@@ -137,5 +150,8 @@ def tell(context: PassContext, found: Outcome) -> None:
     if found.unrounded:
         names = [f"%{name}" for name in found.unrounded]
         context.note(f"{listing(names)}: their activations are not rounded, that takes longer there than it saves")
-    if not found.lowered and not found.left and not found.held:
+    if found.narrow:
+        names = [f"%{name}" for made in found.narrow.values() for name in made["layers"]]
+        context.note(f"{listing(names)}: calculated in bfloat16")
+    if not found.lowered and not found.left and not found.held and not found.narrow:
         context.note("no layer is quantized or sparse: there is nothing to lower")

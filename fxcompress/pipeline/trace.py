@@ -72,6 +72,13 @@ def trace(module: CapturedModule, inputs: Inputs, seed: int) -> Trace:
     return Trace(module, results, samples.taken())
 
 
+def sample(value: torch.Tensor) -> Sample:
+    """Return a sample of a floating tensor with at least one element."""
+    flat = value.detach().flatten()
+    wide = torch.float32 if flat.dtype.itemsize < 4 else flat.dtype
+    return Sample(flat[:: max(1, flat.numel() // SAMPLES)].double(), float(flat.abs().mean(dtype=wide)))
+
+
 class _Samples:
     """Samples of many tensors, in one piece of memory.
 
@@ -85,11 +92,9 @@ class _Samples:
 
     def add(self, name: str, value: torch.Tensor) -> None:
         """Take a sample of a floating tensor with at least one element."""
-        flat = value.detach().flatten()
-        picked = flat[:: max(1, flat.numel() // SAMPLES)]
-        self.values[len(self.facts), : len(picked)] = picked
-        wide = torch.float32 if flat.dtype.itemsize < 4 else flat.dtype
-        self.facts[name] = len(picked), float(flat.abs().mean(dtype=wide))
+        made = sample(value)
+        self.values[len(self.facts), : len(made.values)] = made.values
+        self.facts[name] = len(made.values), made.magnitude
 
     def taken(self) -> dict[str, Sample]:
         """Return the samples by the names of their nodes."""

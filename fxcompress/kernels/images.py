@@ -15,7 +15,7 @@ from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.convolution import finished, for_native
 from fxcompress.kernels.geometry import Geometry, channels_last
 from fxcompress.kernels.held import held_channels
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define_native
 from fxcompress.kernels.native import convolution, images
 from fxcompress.kernels.ranges import choose_sample_range
 
@@ -146,8 +146,8 @@ def _fake(
     return made.movedim(-1, 1)
 
 
-define("round_images(Tensor input, str backend) -> (Tensor, Tensor, Tensor)", round_images, _fake_round)
-define(
+define_native("round_images(Tensor input, str backend) -> (Tensor, Tensor, Tensor)", round_images, _fake_round)
+define_native(
     "conv_dynamic(Tensor input, Tensor image_scales, Tensor image_zeros, Tensor weight, Tensor scales, Tensor? bias,"
     " int[] stride, int[] padding, int[] dilation, int groups, str post, Tensor? residual, float residual_scale,"
     " int residual_zero, str late_post, float? output_scale, int output_zero, str backend) -> Tensor",

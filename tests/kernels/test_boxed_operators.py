@@ -97,6 +97,18 @@ def cases():
             *(ops.conv_static, image, 0.1, 9, kernel[:8, :1], steps[:8], None, [1, 1], [1, 1], [1, 1], 8, *simple),
             *(0.7, 0, "native"),
         ),
+        "images": (ops.round_images, torch.randn(2, 8, 9, 7), "native"),
+        "images, last": (ops.round_images, torch.randn(2, 8, 9, 7).contiguous(**last), "native"),
+        "images of planes": (ops.round_images, torch.randn(2, 3, 9, 7), "native"),
+        "images of a length": (ops.round_images, torch.randn(2, 8, 9), "native"),
+        "dynamic convolution": (
+            *(ops.conv_dynamic, image, torch.rand(2), torch.tensor([3, 200]).int(), kernel, steps, None, *places),
+            *("relu", torch.randn(2, 20, 5, 7), 0.0, 0, "none", None, 0, "native"),
+        ),
+        "dynamic convolution, one stride": (
+            *(ops.conv_dynamic, image, torch.rand(2), torch.tensor([3, 200]).int(), kernel, steps, torch.randn(20)),
+            *([2], [1], [1], 1, *simple, 0.7, 9, "native"),
+        ),
         "pooling": (ops.max_pool_u8, image, [3, 2], [2, 1], [1, 1], [1, 2]),
         "pooling, last": (ops.max_pool_u8, image.contiguous(**last), [2, 2], [2, 2], [0, 0], [1, 1]),
         "held": (ops.held_channels, layers[0].weight, layers[0].scales, None, 0),

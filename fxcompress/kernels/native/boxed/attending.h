@@ -26,11 +26,24 @@ inline bool attention(Stack& stack) {
     if (!given[3].isNone()) mask = given[3].toTensor().expand({batch, heads, rows, key.size(2)});
     Tensor made = empty({batch, rows, heads, features}, at::kFloat).transpose(1, 2);
     const Attention structure{
-        query.const_data_ptr<float>(), key.const_data_ptr<float>(), value.const_data_ptr<float>(),
-        mask.defined() ? mask.const_data_ptr<float>() : nullptr, made.mutable_data_ptr<float>(),
-        strides_of(query), strides_of(key), strides_of(value), mask.defined() ? strides_of(mask) : Strides{},
-        strides_of(made), mask.defined() ? mask.stride(3) : 0, heads, heads / key.size(1), rows, key.size(2), features,
-        (float)given[5].toDouble(), given[4].toBool(),
+        query.const_data_ptr<float>(),
+        key.const_data_ptr<float>(),
+        value.const_data_ptr<float>(),
+        mask.defined() ? mask.const_data_ptr<float>() : nullptr,
+        made.mutable_data_ptr<float>(),
+        strides_of(query),
+        strides_of(key),
+        strides_of(value),
+        mask.defined() ? strides_of(mask) : Strides{},
+        strides_of(made),
+        mask.defined() ? mask.stride(3) : 0,
+        heads,
+        heads / key.size(1),
+        rows,
+        key.size(2),
+        features,
+        (float)given[5].toDouble(),
+        given[4].toBool(),
     };
     fxc_attention(&structure, batch, at::get_num_threads());
     replace(stack, 7, std::move(made));

@@ -26,13 +26,14 @@ inline bool embedding_rows(Stack& stack) {
     const Values given = torch::jit::last(stack, 3);
     const bool wide = is(given[0], at::kLong);
     if (!(wide || is(given[0], at::kInt)) || !is(given[1], at::kChar) || !is(given[2], at::kFloat)) return false;
-    const Tensor indices = given[0].toTensor().contiguous(), &table = given[1].toTensor(), &scales = given[2].toTensor();
+    const Tensor indices = given[0].toTensor().contiguous(), &table = given[1].toTensor(),
+                 &scales = given[2].toTensor();
     if (table.dim() != 2 || !table.is_contiguous() || !scales.is_contiguous() || scales.numel() != table.size(0))
         return false;
     c10::SmallVector<int64_t, 5> sizes(indices.sizes());
     sizes.push_back(table.size(1));
     Tensor made = empty(sizes, at::kFloat);
-    float *out = made.mutable_data_ptr<float>();
+    float* out = made.mutable_data_ptr<float>();
     const float* steps = scales.const_data_ptr<float>();
     if (!(wide ? look_up<int64_t>(indices, table, steps, out) : look_up<int32_t>(indices, table, steps, out)))
         return false;

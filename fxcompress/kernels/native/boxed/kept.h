@@ -23,9 +23,10 @@ inline Weak weak(const Tensor& tensor) { return Weak(tensor.getIntrusivePtr()); 
 // One tensor that something was made of, with what changes when it is written into. The weak reference keeps the
 // address from being given to another tensor.
 class Source {
-   public:
+public:
     explicit Source(const Tensor& tensor)
-        : tensor(weak(tensor)), data(tensor.unsafeGetTensorImpl()->data()),
+        : tensor(weak(tensor)),
+          data(tensor.unsafeGetTensorImpl()->data()),
           version(version_of(tensor.unsafeGetTensorImpl())) {}
 
     bool is_still(c10::TensorImpl* other) const {
@@ -33,7 +34,7 @@ class Source {
     }
     bool is_gone() const { return tensor.expired(); }
 
-   private:
+private:
     // Tensors of inference mode count no writes.
     static int64_t version_of(c10::TensorImpl* tensor) {
         return tensor->is_inference() ? -1 : (int64_t)tensor->version_counter().current_version();
@@ -46,7 +47,7 @@ class Source {
 
 // What is made of given arguments: of tensors, of which some may be missing, and of numbers.
 class Sources {
-   public:
+public:
     void add(const IValue& value) {
         if (value.isTensor())
             tensors.push_back(value.unsafeToTensorImpl());
@@ -68,7 +69,7 @@ class Sources {
 // Remembers one thing for each first tensor: the tensors that Python made, and `Structure`, which points into them.
 template <class Structure>
 class Kept {
-   public:
+public:
     struct Found {
         c10::SmallVector<Tensor, 6> tensors;
         Structure structure;
@@ -93,7 +94,7 @@ class Kept {
         entries.insert_or_assign(sources.tensors[0], Entry(sources, made, structure));
     }
 
-   private:
+private:
     struct Entry {
         Entry(const Sources& given, c10::ArrayRef<Tensor> tensors, const Structure& structure)
             : numbers(given.numbers), structure(structure) {

@@ -7,8 +7,8 @@
 #include <atomic>
 
 #include "attending.h"
+#include "convolutions.h"
 #include "embedding.h"
-#include "images.h"
 #include "linears.h"
 #include "quantizing.h"
 
@@ -17,9 +17,7 @@ namespace fxc {
 // Whether the backend `native` may be used: Python says so, and takes it back when it asks its environment anew.
 std::atomic<bool> in_use{false};
 
-inline void in_python(const c10::OperatorHandle& op, Stack* stack) {
-    op.redispatchBoxed(c10::DispatchKeySet(), stack);
-}
+inline void in_python(const c10::OperatorHandle& op, Stack* stack) { op.redispatchBoxed(c10::DispatchKeySet(), stack); }
 
 // Operators whose last argument is the backend, of which `FUNCTION` is one.
 template <bool (*FUNCTION)(Stack&), bool NATIVE = true>
@@ -68,6 +66,8 @@ TORCH_LIBRARY_IMPL(fxcompress, CPU, library) {
     library.impl("linear_weight_only", boxed<&one_backend<&linear_weight_only, false>>());
     library.impl("finish_rows", boxed<&one_backend<&finish_rows>>());
     library.impl("conv_static", boxed<&one_backend<&conv_static>>());
+    library.impl("conv_dynamic", boxed<&one_backend<&conv_dynamic>>());
+    library.impl("round_images", boxed<&one_backend<&round_images>>());
     library.impl("max_pool_u8", boxed<&no_backend<&max_pool_u8>>());
     library.impl("attention", boxed<&one_backend<&attention>>());
     library.impl("embedding_rows", boxed<&no_backend<&embedding_rows>>());

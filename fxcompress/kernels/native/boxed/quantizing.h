@@ -26,9 +26,8 @@ inline bool quantize_u8(Stack& stack) {
     uint8_t* to = made.mutable_data_ptr<uint8_t>();
     const float inverse = (float)(1.0 / given[1].toDouble());
     const int32_t zero = (int32_t)given[2].toInt();
-    at::parallel_for(0, values.numel(), AT_A_TIME, [=](long begin, long end) {
-        quantize_all(from + begin, end - begin, inverse, zero, to + begin);
-    });
+    at::parallel_for(0, values.numel(), AT_A_TIME,
+                     [=](long begin, long end) { quantize_all(from + begin, end - begin, inverse, zero, to + begin); });
     replace(stack, 3, std::move(made));
     return true;
 }

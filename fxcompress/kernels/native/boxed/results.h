@@ -33,8 +33,10 @@ inline std::optional<int> norm_named(std::string_view name) {
 // Rows of [..., features]: the leading axes, how many rows they are, and contiguous memory.
 struct Rows {
     explicit Rows(const Tensor& given)
-        : tensor(given.is_contiguous() ? given : given.contiguous()), leading(given.sizes().slice(0, given.dim() - 1)),
-          features(given.sizes().back()), count(features ? given.numel() / features : 0) {}
+        : tensor(given.is_contiguous() ? given : given.contiguous()),
+          leading(given.sizes().slice(0, given.dim() - 1)),
+          features(given.sizes().back()),
+          count(features ? given.numel() / features : 0) {}
 
     Tensor tensor;
     c10::SmallVector<int64_t, 5> leading;
@@ -43,7 +45,7 @@ struct Rows {
 
 // The results of [leading, count] that `behind` points to.
 class Results {
-   public:
+public:
     Results(const Rows& rows, long count) : leading(rows.leading), whole(rows.leading) { whole.push_back(count); }
 
     float* floats() { return add(whole, at::kFloat).mutable_data_ptr<float>(); }
@@ -56,7 +58,7 @@ class Results {
 
     std::vector<Tensor> made;
 
-   private:
+private:
     Tensor& add(c10::IntArrayRef sizes, at::ScalarType dtype) { return made.emplace_back(empty(sizes, dtype)); }
 
     c10::SmallVector<int64_t, 5> leading, whole;
@@ -64,7 +66,7 @@ class Results {
 
 // The arguments from `post` to `outputs`, which linear_tokens and finish_rows share. False where Python has to look.
 class Tail {
-   public:
+public:
     Behind behind{};
 
     bool read(Values values) {
@@ -90,7 +92,7 @@ class Tail {
         return true;
     }
 
-   private:
+private:
     bool take(const IValue& value, const float*& into) {
         if (value.isNone()) return true;
         if (!is(value, at::kFloat)) return false;

@@ -1,11 +1,13 @@
 // Convolution and pooling of images of bytes by the native kernels.
 #pragma once
-#include "convolution.h"
+#include "images.h"
 #include "linears.h"
 #include "pooling.h"
 
 extern "C" {
 void fxc_convolution(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, int threads);
+void fxc_convolve_each(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, int threads);
+void fxc_round_images(const fxc::Images*, int threads);
 void fxc_max_pool(const fxc::Pooling*, int threads);
 }
 
@@ -25,10 +27,10 @@ inline Tensor empty_image(long batch, long channels, long height, long width, at
 
 inline Tensor channels_last(const Tensor& image) { return image.contiguous(at::MemoryFormat::ChannelsLast); }
 
-// Two numbers, for the axes of an image.
+// Numbers for the axes of an image, or one for both.
 struct Pair {
     explicit Pair(const IValue& value) : numbers(value.toDimVector()) {}
-    long operator[](int axis) const { return numbers[axis]; }
+    long operator[](int axis) const { return numbers[numbers.size() > 1 ? axis : 0]; }
     c10::DimVector numbers;
 };
 
@@ -98,25 +100,23 @@ inline bool serves(const IValue& image, Values layer, long groups) {
     return groups == 1 || weight.size(0) / groups >= FEWEST_OUTPUTS;
 }
 
-// input, scale, zero, weight, scales, bias, stride, padding, dilation, groups, the seven of `ImageTail`, backend
-inline bool conv_static(Stack& stack) {
+// The arguments of a convolution from `input` on, of 18, whose image has steps of `scale` above `zero`, or each image
+// its own.
+inline bool convolve(Stack& stack, const float* scale, const int32_t* zero, decltype(fxc_convolution) run) {
     const Values given = torch::jit::last(stack, 18), layer = given.slice(3, 3);
     const long groups = given[9].toInt();
     if (!serves(given[0], layer, groups)) return false;
     const Pair stride(given[6]), padding(given[7]), dilation(given[8]);
-    const float scale = (float)given[1].toDouble();
-    const int32_t zero = (int32_t)given[2].toInt();
-    const Tensor& weight = layer[0].toTensor();
-    const Tensor image =
-        given[0].toTensor().size(1) < PLANES ? given[0].toTensor() : channels_last(given[0].toTensor());
+    const Tensor &weight = layer[0].toTensor(), &whole = given[0].toTensor();
+    const Tensor image = whole.size(1) < PLANES ? whole : channels_last(whole);
     const long batch = image.size(0), height = image.size(2), width = image.size(3);
     const long tall = places(height, weight.size(2), stride[0], padding[0], dilation[0]);
     const long broad = places(width, weight.size(3), stride[1], padding[1], dilation[1]);
     if (tall <= 0 || broad <= 0 || weight.size(1) * groups != image.size(1)) return false;
     const Convolution convolution{
         image.const_data_ptr<uint8_t>(),
-        &scale,
-        &zero,
+        scale,
+        zero,
         batch,
         height,
         width,
@@ -141,8 +141,51 @@ inline bool conv_static(Stack& stack) {
     ImageTail tail;
     if (!tail.read(given.slice(10, 7), made)) return false;
     const auto weights = packed_of(layer, convolution);
-    fxc_convolution(&convolution, &weights.structure, &tail.behind, at::get_num_threads());
+    run(&convolution, &weights.structure, &tail.behind, at::get_num_threads());
     replace(stack, 18, std::move(made));
+    return true;
+}
+
+// input, scale, zero, weight, scales, bias, stride, padding, dilation, groups, the seven of `ImageTail`, backend
+inline bool conv_static(Stack& stack) {
+    const Values given = torch::jit::last(stack, 18);
+    const float scale = (float)given[1].toDouble();
+    const int32_t zero = (int32_t)given[2].toInt();
+    return convolve(stack, &scale, &zero, fxc_convolution);
+}
+
+// input, image_scales, image_zeros, and the rest of `conv_static`
+inline bool conv_dynamic(Stack& stack) {
+    const Values given = torch::jit::last(stack, 18);
+    if (!is(given[0], at::kByte) || !is(given[1], at::kFloat) || !is(given[2], at::kInt)) return false;
+    const Tensor scales = given[1].toTensor().contiguous(), zeros = given[2].toTensor().contiguous();
+    const long batch = given[0].toTensor().dim() == 4 ? given[0].toTensor().size(0) : -1;
+    if (scales.numel() != batch || zeros.numel() != batch) return false;
+    return convolve(stack, scales.const_data_ptr<float>(), zeros.const_data_ptr<int32_t>(), fxc_convolve_each);
+}
+
+// input, backend
+inline bool round_images(Stack& stack) {
+    const Values given = torch::jit::last(stack, 2);
+    if (!is(given[0], at::kFloat) || given[0].toTensor().dim() != 4 || !given[0].toTensor().numel()) return false;
+    const bool planes = given[0].toTensor().is_contiguous();
+    const Tensor image = planes ? given[0].toTensor() : channels_last(given[0].toTensor());
+    const long batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
+    const bool turned = planes && channels >= PLANES;
+    Tensor bytes =
+        turned || !planes ? empty_image(batch, channels, height, width, at::kByte) : empty(image.sizes(), at::kByte);
+    Tensor scales = empty({batch}, at::kFloat), zeros = empty({batch}, at::kInt);
+    const Images images{image.const_data_ptr<float>(),
+                        bytes.mutable_data_ptr<uint8_t>(),
+                        scales.mutable_data_ptr<float>(),
+                        zeros.mutable_data_ptr<int32_t>(),
+                        batch,
+                        height * width,
+                        channels,
+                        turned};
+    fxc_round_images(&images, at::get_num_threads());
+    torch::jit::drop(stack, 2);
+    torch::jit::push(stack, std::move(bytes), std::move(scales), std::move(zeros));
     return true;
 }
 

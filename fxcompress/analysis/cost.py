@@ -10,7 +10,8 @@ import torch
 from torch.fx import GraphModule, Node
 
 from fxcompress.analysis.contracts import may_contract
-from fxcompress.analysis.macs import RULES, Rule, rule_for
+from fxcompress.analysis.mac_rules import RULES, rule_for
+from fxcompress.analysis.macs import Rule
 from fxcompress.analysis.sizes import AT_HINTS, Binding, Call, DataDependentSizeError, binding_of
 from fxcompress.capturing.inputs import Inputs
 from fxcompress.graph.nodes import scopes

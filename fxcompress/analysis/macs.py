@@ -10,10 +10,7 @@ multiplication and an addition each), except that it does not see into fused ker
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
-from types import MappingProxyType
-
-from torch.fx import Node
+from collections.abc import Callable
 
 from fxcompress.analysis.sizes import Call
 
@@ -168,7 +165,7 @@ def fused_encoder_layer(call: Call) -> int:
 _LAST_AXIS_OF_SELF = "matmul mm bmm mv dot vdot inner linalg_matmul _int_mm _scaled_mm _weight_int8pack_mm"
 _ATTENTION = "attention attention_math flash_attention flash_attention_for_cpu efficient_attention cudnn_attention"
 
-_ATEN_RULES: dict[str, Rule] = {
+ATEN_RULES: dict[str, Rule] = {
     **dict.fromkeys(["conv1d", "conv2d", "conv3d"], convolution),
     **dict.fromkeys(["conv_transpose1d", "conv_transpose2d", "conv_transpose3d"], transposed_convolution),
     **dict.fromkeys(["convolution", "_convolution"], any_convolution),
@@ -192,52 +189,3 @@ _ATEN_RULES: dict[str, Rule] = {
     "_native_multi_head_attention": fused_attention_layer,
     "_transformer_encoder_layer_fwd": fused_encoder_layer,
 }
-
-
-def lowered_linear(call: Call) -> int:
-    """Several linears of one input."""
-    return call.elements("input") * sum(shape[0] for shape in call.shapes("weights"))
-
-
-def linear_of_tokens(call: Call) -> int:
-    return call.elements("values") * sum(shape[0] for shape in call.shapes("weights"))
-
-
-def gated(call: Call) -> int:
-    """Two linears of one input."""
-    return call.elements("input") * (call.shape("gate")[0] + call.shape("up")[0])
-
-
-def nothing(call: Call) -> int:
-    """What is done element by element or row by row counts zero by convention."""
-    return 0
-
-
-_OWN_RULES: dict[str, Rule] = {
-    **dict.fromkeys(["linear_dynamic", "linear_static", "linear_weight_only"], lowered_linear),
-    **dict.fromkeys(["linear_groups", "linear_sparse", "gpu_linear_weight_only"], linear),
-    "linear_tokens": linear_of_tokens,
-    "gpu_linear_gated": gated,
-    **dict.fromkeys(["gpu_linear_int8", "gpu_linear_fp8"], product_of("values")),
-    "conv_static": convolution,
-    "attention": attention,
-    **dict.fromkeys(["held_channels", "held_tensor", "held_groups", "held_transposed", "held_product"], nothing),
-    **dict.fromkeys(["shared_weights", "held_shared_weights"], nothing),
-    **dict.fromkeys(["embedding_rows", "quantize_u8", "finish_rows", "max_pool_u8"], nothing),
-    **dict.fromkeys(["gpu_quantize_rows", "gpu_norm_quantize_rows"], nothing),
-}
-
-# By name and not by object, since not every PyTorch has every op, and other packages register theirs on import.
-RULES: Mapping[str, Rule] = MappingProxyType(
-    {
-        **{f"aten.{name}": rule for name, rule in _ATEN_RULES.items()},
-        **{f"fxcompress.{name}": rule for name, rule in _OWN_RULES.items()},
-        "transformers.grouped_mm_fallback": grouped_product("input", "weight"),
-    }
-)
-
-
-def rule_for(node: Node, rules: Mapping[str, Rule]) -> Rule | None:
-    """Return the rule for the op that `node` calls, in place or not; None where there is none."""
-    name = str(getattr(node.target, "overloadpacket", node.target))
-    return rules.get(name) or rules.get(name.removesuffix("_"))

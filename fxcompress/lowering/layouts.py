@@ -8,7 +8,7 @@ from torch.fx import GraphModule, Node
 from fxcompress.graph.nodes import calls, is_call, writes
 
 aten, ops = torch.ops.aten, torch.ops.fxcompress
-_CONVOLUTIONS = (ops.conv_static, ops.conv_dynamic, ops.conv_bf16)
+_CONVOLUTIONS = (ops.conv_static, ops.conv_pool_static, ops.conv_dynamic, ops.conv_bf16)
 # Results lie in memory as the first operand does.
 _KEEP = (
     *(aten.relu, aten.relu6, aten.gelu, aten.silu, aten.sigmoid, aten.tanh, aten.hardswish, aten.hardsigmoid, aten.elu),

@@ -23,6 +23,7 @@ from fxcompress.lowering.images import Images
 from fxcompress.lowering.layouts import reshape_images
 from fxcompress.lowering.merging import batches
 from fxcompress.lowering.narrowing import lower_narrow
+from fxcompress.lowering.pooling import pool_behind_convolutions
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import (
     calculate_unrounded,
@@ -84,6 +85,7 @@ class OnCpu:
         reshape_images(module)
         module.graph.eliminate_dead_code()
         fuse(module)
+        pool_behind_convolutions(module)
         outcome.held = [layer.name for layer in hold_floats(module)]
         sparse, dense = lower_sparse(module, selected, self.measure)
         outcome.lowered.update(sparse)

@@ -7,8 +7,9 @@ from torch.nn import functional
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+import fxcompress as fxc
 from fxcompress.analysis.cost import cost
-from fxcompress.analysis.macs import RULES
+from fxcompress.analysis.mac_rules import RULES
 from fxcompress.capturing import Inputs, capture
 from fxcompress.errors import FxcompressError, InputError
 
@@ -285,3 +286,21 @@ def test_a_graph_of_modules_is_not_taken_for_free():
     found = cost(torch.fx.symbolic_trace(nn.Sequential(nn.Linear(4, 4))))
     assert found.unknown == {"_0": "call_module 0 is no ATen call"}
     assert found.params == 20
+
+
+def test_every_operator_of_ours_is_described():
+    names = {
+        name.partition(".")[0] for name in torch._C._dispatch_get_all_op_names() if name.startswith("fxcompress::")
+    }
+    packers = {"fxcompress::packed_linears", "fxcompress::float_linears", "fxcompress::packed_convolution"}
+    assert {name.replace("::", ".") for name in names - packers} <= set(RULES)
+
+
+def test_a_convolution_costs_the_same_with_the_pooling_behind_it():
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 21, 17)
+    conv = nn.Conv2d(3, 8, (5, 3), stride=(2, 1), padding=(2, 1), dilation=(1, 2))
+    model = nn.Sequential(conv, nn.ReLU(), nn.MaxPool2d(3, 2), nn.Flatten(), nn.Linear(8 * 5 * 7, 4))
+    text = "quantize{scheme=w8a8-static},lower{measure=false}"
+    lowered = fxc.compress(model.eval(), (x,), text, calibration=[x]).module
+    assert cost(lowered).macs == counted_macs(model, (x,))

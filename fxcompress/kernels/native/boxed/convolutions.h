@@ -8,6 +8,8 @@ extern "C" {
 void fxc_convolution(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, int threads);
 void fxc_convolve_each(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, int threads);
 void fxc_round_images(const fxc::Images*, int threads);
+void fxc_convolve_and_pool(const fxc::Convolution*, const fxc::Weights*, const fxc::Behind*, const fxc::Pooling*,
+                           int threads);
 void fxc_max_pool(const fxc::Pooling*, int threads);
 }
 
@@ -100,20 +102,31 @@ inline bool serves(const IValue& image, Values layer, long groups) {
     return groups == 1 || weight.size(0) / groups >= FEWEST_OUTPUTS;
 }
 
-// The arguments of a convolution from `input` on, of 18, whose image has steps of `scale` above `zero`, or each image
-// its own.
-inline bool convolve(Stack& stack, const float* scale, const int32_t* zero, decltype(fxc_convolution) run) {
-    const Values given = torch::jit::last(stack, 18), layer = given.slice(3, 3);
+// An image, and the layer that convolves it.
+struct ConvolutionCall {
+    Tensor image;
+    Convolution structure;
+    Packed::Found weights;
+    long outputs;
+
+    Tensor empty_result(at::ScalarType dtype) const {
+        return empty_image(structure.batch, outputs, structure.out_height, structure.out_width, dtype);
+    }
+};
+
+// Read the ten arguments from `input` to `groups`; the image has steps of `scale` above `zero`, or each image its own.
+inline std::optional<ConvolutionCall> read_convolution(Values given, const float* scale, const int32_t* zero) {
+    const Values layer = given.slice(3, 3);
     const long groups = given[9].toInt();
-    if (!serves(given[0], layer, groups)) return false;
+    if (!serves(given[0], layer, groups)) return std::nullopt;
     const Pair stride(given[6]), padding(given[7]), dilation(given[8]);
     const Tensor &weight = layer[0].toTensor(), &whole = given[0].toTensor();
     const Tensor image = whole.size(1) < PLANES ? whole : channels_last(whole);
     const long batch = image.size(0), height = image.size(2), width = image.size(3);
     const long tall = places(height, weight.size(2), stride[0], padding[0], dilation[0]);
     const long broad = places(width, weight.size(3), stride[1], padding[1], dilation[1]);
-    if (tall <= 0 || broad <= 0 || weight.size(1) * groups != image.size(1)) return false;
-    const Convolution convolution{
+    if (tall <= 0 || broad <= 0 || weight.size(1) * groups != image.size(1)) return std::nullopt;
+    const Convolution structure{
         image.const_data_ptr<uint8_t>(),
         scale,
         zero,
@@ -137,11 +150,18 @@ inline bool convolve(Stack& stack, const float* scale, const int32_t* zero, decl
         image.stride(3),
         image.stride(1),
     };
-    Tensor made = empty_image(batch, weight.size(0), tall, broad, given[15].isNone() ? at::kFloat : at::kByte);
+    return ConvolutionCall{image, structure, packed_of(layer, structure), weight.size(0)};
+}
+
+// The whole of a convolution, of 18 arguments.
+inline bool convolve(Stack& stack, const float* scale, const int32_t* zero, decltype(fxc_convolution) run) {
+    const Values given = torch::jit::last(stack, 18);
+    const auto call = read_convolution(given.slice(0, 10), scale, zero);
+    if (!call) return false;
+    Tensor made = call->empty_result(given[15].isNone() ? at::kFloat : at::kByte);
     ImageTail tail;
     if (!tail.read(given.slice(10, 7), made)) return false;
-    const auto weights = packed_of(layer, convolution);
-    run(&convolution, &weights.structure, &tail.behind, at::get_num_threads());
+    run(&call->structure, &call->weights.structure, &tail.behind, at::get_num_threads());
     replace(stack, 18, std::move(made));
     return true;
 }
@@ -189,37 +209,61 @@ inline bool round_images(Stack& stack) {
     return true;
 }
 
+// How a window moves over an image, and what the maxima of its places are written to.
+struct PoolingCall {
+    Tensor made;
+    Pooling structure;
+};
+
+// Read kernel, stride, padding and dilation.
+inline std::optional<PoolingCall> read_pooling(Values given, long batch, long channels, long height, long width) {
+    const Pair window(given[0]), stride(given[1]), padding(given[2]), dilation(given[3]);
+    const long tall = places(height, window[0], stride[0], padding[0], dilation[0]);
+    const long broad = places(width, window[1], stride[1], padding[1], dilation[1]);
+    if (tall <= 0 || broad <= 0) return std::nullopt;
+    Tensor made = empty_image(batch, channels, tall, broad, at::kByte);
+    const Pooling structure{
+        nullptr,     made.mutable_data_ptr<uint8_t>(),
+        batch,       height,
+        width,       channels,
+        tall,        broad,
+        window[0],   window[1],
+        stride[0],   stride[1],
+        padding[0],  padding[1],
+        dilation[0], dilation[1],
+    };
+    return PoolingCall{std::move(made), structure};
+}
+
 // input, kernel, stride, padding, dilation
 inline bool max_pool_u8(Stack& stack) {
     const Values given = torch::jit::last(stack, 5);
     if (!is(given[0], at::kByte) || given[0].toTensor().dim() != 4) return false;
     const Tensor image = channels_last(given[0].toTensor());
-    const Pair window(given[1]), stride(given[2]), padding(given[3]), dilation(given[4]);
-    const long batch = image.size(0), channels = image.size(1), height = image.size(2), width = image.size(3);
-    const long tall = places(height, window[0], stride[0], padding[0], dilation[0]);
-    const long broad = places(width, window[1], stride[1], padding[1], dilation[1]);
-    if (tall <= 0 || broad <= 0) return false;
-    Tensor made = empty_image(batch, channels, tall, broad, at::kByte);
-    const Pooling pooling{
-        image.const_data_ptr<uint8_t>(),
-        made.mutable_data_ptr<uint8_t>(),
-        batch,
-        height,
-        width,
-        channels,
-        tall,
-        broad,
-        window[0],
-        window[1],
-        stride[0],
-        stride[1],
-        padding[0],
-        padding[1],
-        dilation[0],
-        dilation[1],
-    };
-    fxc_max_pool(&pooling, at::get_num_threads());
-    replace(stack, 5, std::move(made));
+    auto pooling = read_pooling(given.slice(1, 4), image.size(0), image.size(1), image.size(2), image.size(3));
+    if (!pooling) return false;
+    pooling->structure.image = image.const_data_ptr<uint8_t>();
+    fxc_max_pool(&pooling->structure, at::get_num_threads());
+    replace(stack, 5, std::move(pooling->made));
+    return true;
+}
+
+// The ten of a convolution, post, output_scale, output_zero, the four of a pooling, backend
+inline bool conv_pool_static(Stack& stack) {
+    const Values given = torch::jit::last(stack, 18);
+    const float scale = (float)given[1].toDouble();
+    const int32_t zero = (int32_t)given[2].toInt();
+    const auto post = post_named(given[10].toStringView());
+    const auto call = read_convolution(given.slice(0, 10), &scale, &zero);
+    if (!post || !call) return false;
+    const Convolution& c = call->structure;
+    auto pooling = read_pooling(given.slice(13, 4), c.batch, call->outputs, c.out_height, c.out_width);
+    if (!pooling) return false;
+    Behind behind{};
+    behind.post = *post, behind.fixed_scale = (float)given[11].toDouble(),
+    behind.fixed_zero = (int32_t)given[12].toInt();
+    fxc_convolve_and_pool(&c, &call->weights.structure, &behind, &pooling->structure, at::get_num_threads());
+    replace(stack, 18, std::move(pooling->made));
     return true;
 }
 

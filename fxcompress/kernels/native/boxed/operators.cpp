@@ -68,6 +68,7 @@ TORCH_LIBRARY_IMPL(fxcompress, CPU, library) {
     library.impl("conv_static", boxed<&one_backend<&conv_static>>());
     library.impl("conv_dynamic", boxed<&one_backend<&conv_dynamic>>());
     library.impl("round_images", boxed<&one_backend<&round_images>>());
+    library.impl("conv_pool_static", boxed<&one_backend<&conv_pool_static>>());
     library.impl("max_pool_u8", boxed<&no_backend<&max_pool_u8>>());
     library.impl("attention", boxed<&one_backend<&attention>>());
     library.impl("embedding_rows", boxed<&no_backend<&embedding_rows>>());

@@ -4,7 +4,7 @@
 #include "groups.h"
 #include "images.h"
 #include "linear.h"
-#include "pooling.h"
+#include "pooled.h"
 #include "sparse.h"
 
 using namespace fxc;
@@ -57,6 +57,11 @@ void fxc_sparse_panels(const float* input, long rows, const Kept* kept, float* o
 
 void fxc_sparse_rows(const float* input, long rows, const Kept* kept, float* out, int threads) {
     sparse_rows(input, rows, *kept, out, threads);
+}
+
+void fxc_convolve_and_pool(const Convolution* convolution, const Weights* weights, const Behind* behind,
+                           const Pooling* pooling, int threads) {
+    convolve_and_pool(*convolution, *weights, *behind, *pooling, threads);
 }
 
 void fxc_max_pool(const Pooling* pooling, int threads) { pool(*pooling, threads); }

@@ -19,6 +19,7 @@ from fxcompress.lowering.gpu.run import lower_for_gpu
 from fxcompress.lowering.gpu.telling import chosen_kernels, tell_gpu
 from fxcompress.lowering.on_cpu import OnCpu, Outcome
 from fxcompress.lowering.paths import look_up_owners_once
+from fxcompress.lowering.unrounded_products import multiply_unrounded
 from fxcompress.text import listing, suggestion
 
 
@@ -88,10 +89,15 @@ class Lower(Pass):
     def apply(self, module: GraphModule, context: PassContext) -> GraphModule:
         # Once: afterwards calls of kernels stand under other names in the place of what a pattern may mean.
         selected = set(context.select(module, self.targets, self.ignore))
+        products = [node.name for node in multiply_unrounded(module, selected)]
         if self.device == "cuda":
             self._for_gpu(module, selected, context)
         else:
             self._for_cpu(module, selected, context)
+        if products:
+            names = listing([f"%{name}" for name in products])
+            context.note(f"{names}: products of activations, calculated in floats; no kernel multiplies such bytes")
+            context.details.setdefault("unrounded", []).extend(products)
         module.graph.eliminate_dead_code()
         propagate(module)
         look_up_owners_once(module)

@@ -20,6 +20,7 @@ from fxcompress.quantizing.known import Known
 from fxcompress.quantizing.layerwise import ByData, round_by_data
 from fxcompress.quantizing.nodes import insert_narrow, insert_weight
 from fxcompress.quantizing.outliers import round_outliers
+from fxcompress.quantizing.products import round_products
 from fxcompress.quantizing.rounding import Rounded, floats_of
 from fxcompress.quantizing.small_floats import insert_fp8, round_to_fp8
 from fxcompress.quantizing.sums import round_shortcuts, round_sums
@@ -52,6 +53,9 @@ class Quantize(Pass):
 
     With `sums`, both operands of a sum that a convolution of a static input goes into are rounded too, as ONNX Runtime
     needs it to calculate the convolution in integers.
+
+    With `products`, both operands of products of two activations, as attention has them where it is spelled out in
+    matrix products, are rounded by static ranges too, for runtimes that multiply bytes there.
 
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).
@@ -101,6 +105,7 @@ class Quantize(Pass):
     samples: int = option(16384, help="rows of a layer's inputs that gptq and learned look at", check=at_least(1))
     damping: float = option(0.01, help="ridge of gptq, as a share of the inputs' mean square", check=above(0))
     sums: bool = option(False, help="round what is added to convolutions of static inputs, for runtimes of integers")
+    products: bool = option(False, help="round both operands of products of activations, for runtimes of integers")
     bias_correction: bool = option(False, help="take off biases what rounding weights adds to the means of outputs")
     targets: tuple[str, ...] = option((), help="modules, nodes or parameters to quantize; all where none are given")
     ignore: tuple[str, ...] = option((), help="modules, nodes or parameters to leave alone")
@@ -144,6 +149,8 @@ class Quantize(Pass):
         round_shortcuts(activations)
         if self.sums:
             round_sums(module, activations, context)
+        if self.products:
+            round_products(module, activations, set(context.select(module, self.targets, self.ignore)), context)
         static = any(one.kind == "tensor" for one in activations)
         # Read once: a generator would have nothing left for a second reading.
         needed = static or self.bias_correction or self.rounding != "nearest"

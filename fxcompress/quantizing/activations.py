@@ -24,7 +24,7 @@ from fxcompress.weights import Weight, stored_behind
 aten = torch.ops.aten
 
 # For every layer: its two operands, of which either may be the weight.
-_PRODUCTS: dict[Any, tuple[str, str]] = {
+PRODUCTS: dict[Any, tuple[str, str]] = {
     aten.mm: ("self", "mat2"),
     aten.bmm: ("self", "mat2"),
     aten.matmul: ("self", "other"),
@@ -33,7 +33,7 @@ _PRODUCTS: dict[Any, tuple[str, str]] = {
 }
 _LAYERS: dict[Any, tuple[str, str]] = {
     **dict.fromkeys((*LINEAR, *CONVOLUTIONS, *TRANSPOSED_CONVOLUTIONS), ("input", "weight")),
-    **_PRODUCTS,
+    **PRODUCTS,
 }
 Kind = Literal["token", "sample", "whole", "tensor", "bf16"]
 # The axes of an image without a batch, for each convolution.
@@ -129,19 +129,26 @@ def _hindrance(reader: Node, operand: str | None, kind: Kind) -> str | None:
         return "both operands are stored"
     if kind in ("tensor", "sample", "whole") and value.meta["val"].dtype == torch.float64:
         return "the operators that quantize take no float64"
-    if kind == "token" and is_call(reader, *_PRODUCTS) and operand == _second(reader):
+    if kind == "token" and is_call(reader, *PRODUCTS) and operand == _second(reader):
         return "the sums of a product with a weight on the left go over several tokens"
     return None
 
 
 def may_go_by_token(one: Activation) -> bool:
     """Whether all that read an activation are layers that could read it with a range for each token."""
-    layers = [(reader, operand) for reader, operand in one.readers if is_call(reader, *_LAYERS)]
-    return layers == one.readers and all(_hindrance(*pair, "token") is None for pair in layers)
+    return all(_takes_tokens(reader, operand) for reader, operand in one.readers)
+
+
+def _takes_tokens(reader: Node, operand: str) -> bool:
+    """Whether the sums of `reader`, a product with a stored weight, go over one token of `operand` each."""
+    if is_call(reader, *LINEAR):
+        return operand == "input"
+    first = is_call(reader, *PRODUCTS) and operand != _second(reader)
+    return first and bool(stored_behind(argument(reader, _second(reader))))
 
 
 def _second(reader: Node) -> str:
-    return next(pair[1] for packet, pair in _PRODUCTS.items() if is_call(reader, packet))
+    return next(pair[1] for packet, pair in PRODUCTS.items() if is_call(reader, packet))
 
 
 def measure(

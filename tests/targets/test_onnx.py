@@ -197,3 +197,29 @@ def test_a_missing_package_is_named(tmp_path, monkeypatch):
     with pytest.raises(fxc.FxcompressError, match=r"fxcompress\[onnx\]"):
         result.save(tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())
+
+
+class Attention(torch.nn.Module):
+    """Attention that is spelled out in products."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = torch.nn.Linear(16, 48)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return torch.softmax(q @ k.transpose(1, 2) / 4, -1) @ v
+
+
+def test_products_of_activations_are_multiplied_in_integers(tmp_path):
+    torch.manual_seed(0)
+    data = [torch.randn(3, 8, 16) for _ in range(4)]
+    text = "quantize{scheme=w8a8-static products=true observer=minmax}"
+    result = fxc.compress(Attention().eval(), (data[0],), text, calibration=data)
+    result.save(tmp_path / "m.onnx")
+    running = session(tmp_path / "m.onnx", optimized=tmp_path / "optimized.onnx")
+    kinds = [node.op_type for node in onnx.load(tmp_path / "optimized.onnx").graph.node]
+    assert kinds.count("MatMul") == 0, kinds
+    with torch.no_grad():
+        want = result.module(data[1])
+    assert sqnr(want, torch.from_numpy(running.run(None, {"x": data[1].numpy()})[0])) > 35

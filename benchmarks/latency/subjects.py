@@ -29,6 +29,7 @@ class Subject:
         calibration: batches to calibrate on.
         unseen: as many rows as the largest batch, which nobody calibrates on.
         folder: for files of the run.
+        spelled: the same model with attention spelled out in products, where it is one call in `model`.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Subject:
     calibration: list[Inputs]
     unseen: Inputs
     folder: Path
+    spelled: nn.Module | None = None
 
     def batches(self, size: int) -> list[Inputs]:
         """Return the unseen rows in batches of `size`."""
@@ -81,8 +83,11 @@ def minilm() -> Subject:
     tokens = AutoTokenizer.from_pretrained(weights)(text, return_tensors="pt")["input_ids"][0]
     parts = tokens[: len(tokens) // TOKENS * TOKENS].view(-1, TOKENS).split(ROWS)[: CALIBRATION_BATCHES + 1]
     batches = [{"input_ids": part.clone(), "attention_mask": torch.ones_like(part)} for part in parts]
-    bert = AutoModel.from_pretrained(weights, attn_implementation="sdpa", add_pooling_layer=False)
-    return Subject("minilm", frozen(Encoder(bert)), batches[:-1], batches[-1], Path(tempfile.mkdtemp()))
+    one, spelled = (
+        frozen(Encoder(AutoModel.from_pretrained(weights, attn_implementation=how, add_pooling_layer=False)))
+        for how in ("sdpa", "eager")
+    )
+    return Subject("minilm", one, batches[:-1], batches[-1], Path(tempfile.mkdtemp()), spelled)
 
 
 def minilm_folder() -> Path:

@@ -11,7 +11,7 @@ from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.finishing import finish
 from fxcompress.kernels.geometry import Geometry, channels_last
 from fxcompress.kernels.held import held_channels
-from fxcompress.kernels.library import define, define_native
+from fxcompress.kernels.library import define, define_native, made_when_called
 from fxcompress.kernels.native import convolution as native
 from fxcompress.kernels.native.weights import PackedKernel
 from fxcompress.kernels.packing import packed
@@ -176,14 +176,10 @@ def _fake(input: torch.Tensor, scale: float, zero: int, weight: torch.Tensor, *r
     return torch.empty(shape, dtype=dtype, device=input.device, memory_format=torch.channels_last)
 
 
-def _no_fake(*layer: object) -> list[torch.Tensor]:
-    raise NotImplementedError("a convolution is packed when it is calculated, not before")
-
-
 define(
     "packed_convolution(Tensor weight, Tensor scales, Tensor? bias, int groups, bool merged) -> Tensor[]",
     packed_convolution,
-    _no_fake,
+    made_when_called,
 )
 define_native(
     "conv_static(Tensor input, float scale, int zero, Tensor weight, Tensor scales, Tensor? bias, int[] stride,"

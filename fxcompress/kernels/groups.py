@@ -8,7 +8,7 @@ from torch.nn import functional
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
 from fxcompress.kernels.held import held_groups
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define, define_native, made_when_called
 from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.native.weights import PackedDigits
 from fxcompress.kernels.packing import packed
@@ -65,7 +65,20 @@ def _fake(input: torch.Tensor, weight: torch.Tensor, *rest: object) -> torch.Ten
     return input.new_empty((*input.shape[:-1], weight.shape[0]), dtype=torch.float32)
 
 
+def packed_digits(
+    weight: torch.Tensor, scales: torch.Tensor, zeros: torch.Tensor | None, group: int, bias: torch.Tensor | None
+) -> list[torch.Tensor]:
+    """Return weights of 4 bits as the native kernels read them, for `native/boxed`; nothing where they have more."""
+    digits = _digits(weight, scales, zeros, group, bias)
+    return [] if digits is None else [digits.panels, digits.scales, digits.shifts, digits.bias]
+
+
 define(
+    "packed_digits(Tensor weight, Tensor scales, Tensor? zeros, int group, Tensor? bias) -> Tensor[]",
+    packed_digits,
+    made_when_called,
+)
+define_native(
     "linear_groups(Tensor input, Tensor weight, Tensor scales, Tensor? zeros, int group, Tensor? bias, str backend)"
     " -> Tensor",
     linear_groups,

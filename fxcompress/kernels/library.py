@@ -52,6 +52,11 @@ def define_native(schema: str, implementation: Callable[..., Any], fake: Callabl
     define(schema, on_cpu, fake, key="CompositeExplicitAutograd")
 
 
+def made_when_called(*operands: object) -> Any:
+    """Stand for the rule for types of an operator that packs weights, which no graph calls."""
+    raise NotImplementedError("weights are packed when a layer is calculated, not before")
+
+
 def differentiate(name: str, backward: Callable[..., Any], setup: Callable[..., None]) -> None:
     """Give the operator `name` a gradient; see `torch.library.register_autograd`."""
     torch.library.register_autograd(f"fxcompress::{name}", backward, setup_context=setup, lib=OPERATORS)

@@ -10,7 +10,7 @@ from torch.nn import functional
 from fxcompress.kernels.activations import quantize_all, quantize_rows, split_rows
 from fxcompress.kernels.backends import first_available
 from fxcompress.kernels.behind import Behind
-from fxcompress.kernels.library import define, define_native
+from fxcompress.kernels.library import define, define_native, made_when_called
 from fxcompress.kernels.native import calls as native
 from fxcompress.kernels.products import activated, add_bias, onednn_product, product, rows_of, unsigned_product
 from fxcompress.kernels.weights import Layers, joined
@@ -189,10 +189,6 @@ def _fake_static(input: torch.Tensor, scale: float, zero: int, weights: Tensors,
     return made if output_scale is None else made.to(torch.uint8)
 
 
-def _no_fake(*layers: object) -> list[torch.Tensor]:
-    raise NotImplementedError("linears are packed when they are calculated, not before")
-
-
 _LAYERS = "Tensor[] weights, Tensor[] scales, Tensor?[] biases"
 define_native(f"linear_dynamic(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_dynamic, _fake)
 define_native(f"linear_weight_only(Tensor input, {_LAYERS}, str backend) -> Tensor", linear_weight_only, _fake)
@@ -203,7 +199,7 @@ define_native(
     _fake_static,
 )
 for packer in (packed_linears, float_linears):
-    define(f"{packer.__name__}({_LAYERS}) -> Tensor[]", packer, _no_fake)
+    define(f"{packer.__name__}({_LAYERS}) -> Tensor[]", packer, made_when_called)
 define_native(
     "quantize_u8(Tensor input, float scale, int zero) -> Tensor",
     quantize_u8,

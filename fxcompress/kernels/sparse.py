@@ -17,7 +17,7 @@ import torch
 from torch.nn import functional
 
 from fxcompress.kernels.backends import available
-from fxcompress.kernels.library import define
+from fxcompress.kernels.library import define, define_native, made_when_called
 from fxcompress.kernels.native import sparse as native
 from fxcompress.kernels.packing import packed
 from fxcompress.kernels.products import rows_of
@@ -61,10 +61,8 @@ def linear_sparse(
 
 def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None, form: str) -> torch.Tensor:
     chosen = next(filter(_is_here, FORMS[FORMS.index(form) :]))
-    if chosen == "panels":
-        return native.linear(rows, packed("panels", (weight, bias), lambda: native.panels_of(weight.detach(), bias)))
-    if chosen == "rows":
-        return native.linear(rows, packed("rows", (weight, bias), lambda: native.rows_of(weight.detach(), bias)))
+    if chosen in NATIVE:
+        return native.linear(rows, nonzeros_of(weight, bias, chosen))
     if chosen == "columns":
         columns, read = packed("columns", (weight,), lambda: read_columns(weight.detach()))
         return functional.linear(rows.index_select(1, columns), read, bias)
@@ -73,6 +71,18 @@ def _linear(rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None,
         made: torch.Tensor = torch.sparse.mm(stored, rows.t().contiguous()).t()
         return (made if bias is None else made + bias).contiguous()
     return functional.linear(rows, weight, bias)
+
+
+def nonzeros_of(weight: torch.Tensor, bias: torch.Tensor | None, form: str) -> native.Kept:
+    """Return what is not zero of a weight, in one of the forms of the native kernels."""
+    make = native.panels_of if form == "panels" else native.rows_of
+    return packed(form, (weight, bias), lambda: make(weight.detach(), bias))
+
+
+def packed_nonzeros(weight: torch.Tensor, bias: torch.Tensor | None, form: str) -> list[torch.Tensor]:
+    """Return the tensors of `nonzeros_of`, for `native/boxed`: weights are [kept, outputs of a panel], or [kept]."""
+    kept = nonzeros_of(weight, bias, form)
+    return [kept.weights, kept.features, kept.starts, kept.bias]
 
 
 def read_columns(weight: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
@@ -93,4 +103,5 @@ def _fake(input: torch.Tensor, weight: torch.Tensor, *rest: object) -> torch.Ten
     return input.new_empty((*input.shape[:-1], weight.shape[0]))
 
 
-define("linear_sparse(Tensor input, Tensor weight, Tensor? bias, str form) -> Tensor", linear_sparse, _fake)
+define("packed_nonzeros(Tensor weight, Tensor? bias, str form) -> Tensor[]", packed_nonzeros, made_when_called)
+define_native("linear_sparse(Tensor input, Tensor weight, Tensor? bias, str form) -> Tensor", linear_sparse, _fake)

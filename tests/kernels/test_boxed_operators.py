@@ -53,6 +53,8 @@ def cases():
     tokens = ops.finish_rows(values, "none", None, "none", None, None, 0.0, ["tokens"], "native")
     behind = ("gelu", torch.randn(2, 5, 47), "layer", torch.rand(47), None, 1e-5, ["sum", "out", "tokens"], "native")
     rounded = ops.quantize_u8(values, 0.03, 100)
+    nibbles, by_four = torch.randint(-8, 8, (40, 32), dtype=torch.int8), torch.rand(40, 4) / 9
+    shifts, rare = torch.randint(-3, 3, (40, 4)), torch.randn(40, 32) * (torch.rand(40, 32) > 0.9)
     query, key = torch.randn(2, 4, 5, 8), torch.randn(2, 2, 6, 8)
     image, kernel = torch.randint(0, 256, (2, 8, 9, 7)).byte(), torch.randint(-127, 128, (20, 8, 3, 3)).char()
     grouped = torch.randint(-127, 128, (16, 4, 3, 3)).char()
@@ -111,6 +113,10 @@ def cases():
         ),
         "pooling": (ops.max_pool_u8, image, [3, 2], [2, 1], [1, 1], [1, 2]),
         "pooling, last": (ops.max_pool_u8, image.contiguous(**last), [2, 2], [2, 2], [0, 0], [1, 1]),
+        "groups": (ops.linear_groups, values, nibbles, by_four, shifts, 8, layers[0].bias, "native"),
+        "groups of 8 bits": (ops.linear_groups, values, layers[0].weight, by_four, None, 8, None, "native"),
+        "panels": (ops.linear_sparse, values, rare, layers[0].bias, "panels"),
+        "rows of a sparse weight": (ops.linear_sparse, values, rare, None, "rows"),
         "held": (ops.held_channels, layers[0].weight, layers[0].scales, None, 0),
     }
 
@@ -159,6 +165,18 @@ def test_held_floats_follow_their_integers():
     torch.testing.assert_close(ops.held_tensor(weight, 0.5, 2), (weight - 2) * 0.5)
     torch.testing.assert_close(ops.held_product(weight, scales[:, None]), weight * scales[:, None])
     assert torch.equal(ops.held_transposed(weight), weight.t())
+
+
+@pytest.mark.parametrize("form", ["panels", "rows"])
+def test_sparse_weights_follow_what_is_written(form):
+    weight, bias, values = torch.randn(40, 24) * (torch.rand(40, 24) > 0.8), torch.randn(40), torch.randn(3, 24)
+    for _ in range(3):
+        want = torch.nn.functional.linear(values.double(), weight.double(), bias.double()).float()
+        torch.testing.assert_close(ops.linear_sparse(values, weight, bias, form), want)
+        other = "rows" if form == "panels" else "panels"
+        torch.testing.assert_close(ops.linear_sparse(values, weight, bias, other), want)
+        weight.mul_(-2)
+        bias.add_(1)
 
 
 def test_two_lists_are_not_one():

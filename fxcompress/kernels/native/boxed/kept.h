@@ -68,7 +68,7 @@ public:
 
 // Remembers one thing for each first tensor: the tensors that Python made, and `Structure`, which points into them.
 template <class Structure>
-class Kept {
+class Memo {
 public:
     struct Found {
         c10::SmallVector<Tensor, 6> tensors;

@@ -17,7 +17,7 @@ void fxc_rows(const float* input, long rows, long count, const fxc::Behind*, int
 
 namespace fxc {
 
-using Packed = Kept<Weights>;
+using Packed = Memo<Weights>;
 
 inline void replace(Stack& stack, size_t arguments, IValue result) {
     torch::jit::drop(stack, arguments);
@@ -99,7 +99,7 @@ inline bool linear_dynamic(Stack& stack) {
 
 // Weights of 8 bits as floats, and where there are biases these.
 inline c10::SmallVector<Tensor, 6> floats_of(Values layers) {
-    static Kept<std::monostate> kept;
+    static Memo<std::monostate> kept;
     const Sources sources = sources_of(layers);
     if (auto found = kept.find(sources)) return std::move(found->tensors);
     const std::vector<Tensor> made = pack("fxcompress::float_linears", layers);

@@ -10,6 +10,7 @@
 #include "convolutions.h"
 #include "embedding.h"
 #include "linears.h"
+#include "others.h"
 #include "quantizing.h"
 
 namespace fxc {
@@ -35,7 +36,7 @@ void no_backend(const c10::OperatorHandle& op, Stack* stack) {
 
 // Operators that give the same tensor at every call, as long as nothing is written into their arguments.
 void held(const c10::OperatorHandle& op, Stack* stack) {
-    static Kept<const void*> kept;
+    static Memo<const void*> kept;
     const void* const schema = &op.schema();
     const size_t arguments = op.schema().arguments().size();
     Sources sources;
@@ -64,6 +65,8 @@ TORCH_LIBRARY_IMPL(fxcompress, CPU, library) {
     library.impl("linear_static", boxed<&one_backend<&linear_static>>());
     library.impl("linear_tokens", boxed<&one_backend<&linear_tokens>>());
     library.impl("linear_weight_only", boxed<&one_backend<&linear_weight_only, false>>());
+    library.impl("linear_groups", boxed<&one_backend<&linear_groups>>());
+    library.impl("linear_sparse", boxed<&no_backend<&linear_sparse>>());
     library.impl("finish_rows", boxed<&one_backend<&finish_rows>>());
     library.impl("conv_static", boxed<&one_backend<&conv_static>>());
     library.impl("conv_dynamic", boxed<&one_backend<&conv_dynamic>>());

@@ -104,6 +104,37 @@ def test_static_layers_are_calculated_in_integers(tmp_path):
     assert precisions.count("u8") >= 3, layers
 
 
+class Attention(nn.Module):
+    """Attention that is spelled out in products."""
+
+    def __init__(self):
+        super().__init__()
+        self.qkv = nn.Linear(32, 96)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).chunk(3, -1)
+        return torch.softmax(q @ k.transpose(1, 2) / 32**0.5, -1) @ v
+
+
+@pytest.mark.usefixtures("_runtime")
+@pytest.mark.parametrize("products", [False, True])
+def test_products_of_activations_are_multiplied_as_bytes(products, tmp_path):
+    import openvino
+
+    data = [torch.randn(3, 16, 32) for _ in range(4)]
+    text = f"quantize{{scheme=w8a8-static products={str(products).lower()} observer=minmax}}"
+    result = fxc.compress(Attention().eval(), (data[0],), text, calibration=data, plugins=plugins())
+    result.save(tmp_path / "m.xml")
+    made = openvino.Core().compile_model(str(tmp_path / "m.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    facts = [one.get_rt_info() for one in made.get_runtime_model().get_ordered_ops()]
+    # Products, softmax and what is between them are one subgraph.
+    found = [str(one["runtimePrecision"].astype(str)) for one in facts if one["layerType"].astype(str) == "Subgraph"]
+    assert found == (["i8"] if products else ["f32"])
+    with torch.no_grad():
+        want = result.module(data[1])
+    assert sqnr(want, load(tmp_path / "m.xml", precision="f32", threads=1)(data[1])) > 30
+
+
 @pytest.mark.usefixtures("_runtime")
 def test_what_is_called_wrongly_is_named(tmp_path):
     result, images = compressed("quantize")

@@ -54,6 +54,20 @@ def lower_narrow(module: GraphModule, selected: set[Node], measure: bool) -> dic
     return told
 
 
+def look_up_narrow(module: GraphModule, selected: set[Node]) -> None:
+    """Let embeddings among `selected` look up in a table of bfloat16 as it is stored, and widen the rows alone."""
+    for node in calls(module.graph, aten.embedding.default):
+        weight = argument(node, "weight")
+        table = _before_widening(weight) if node in selected and isinstance(weight, Node) else None
+        if table is not None and tensor_of(module, table) is not None:
+            with module.graph.inserting_after(node):
+                wide = module.graph.call_function(aten.to.dtype, (node, weight.meta["val"].dtype))
+            wide.meta = dict(node.meta)
+            node.meta["val"] = node.meta["val"].to(torch.bfloat16)
+            node.replace_all_uses_with(wide, delete_user_cb=lambda user, wide=wide: user is not wide)  # type: ignore[misc]
+            set_argument(node, "weight", table)
+
+
 def _layer(module: GraphModule, node: Node) -> Layer | None:
     """Return what is to be known of a layer of float32 with a stored weight and bias, None for another."""
     given, bias = argument(node, "input"), argument(node, "bias")

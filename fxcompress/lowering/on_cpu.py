@@ -22,7 +22,7 @@ from fxcompress.lowering.holding import hold_floats, is_small_table
 from fxcompress.lowering.images import Images
 from fxcompress.lowering.layouts import reshape_images
 from fxcompress.lowering.merging import batches
-from fxcompress.lowering.narrowing import lower_narrow
+from fxcompress.lowering.narrowing import look_up_narrow, lower_narrow
 from fxcompress.lowering.pooling import pool_behind_convolutions
 from fxcompress.lowering.raising import raise_quantization
 from fxcompress.lowering.rewriting import (
@@ -73,6 +73,7 @@ class OnCpu:
     def lower(self, module: GraphModule, selected: set[Node]) -> Outcome:
         """Put calls of kernels in the place of layers among `selected`."""
         spell_as_linears(module, selected)
+        look_up_narrow(module, selected)
         claims, left = _claims(module, selected)
         if claims:
             drop_what_is_off(module)

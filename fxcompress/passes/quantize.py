@@ -55,7 +55,8 @@ class Quantize(Pass):
     needs it to calculate the convolution in integers.
 
     With `products`, both operands of products of two activations, as attention has them where it is spelled out in
-    matrix products, are rounded by static ranges too, for runtimes that multiply bytes there.
+    matrix products, are rounded by static ranges too, for runtimes that multiply bytes there. These ranges reach as far
+    below zero as above it, or begin there.
 
     With `bias_correction`, what the rounding of weights adds to the mean of each output of a linear or a convolution is
     taken off its bias; the means of inputs are measured on the calibration data (Nagel et al., 2019).

@@ -57,6 +57,7 @@ class Activation:
             that calibration found for the tensor, or bfloat16.
         readers: the layers, each with the name of the operand.
         scale, zero: of a static range, once it is known.
+        symmetric: its zero point is in the middle, or 0 where nothing is negative.
         static_db, token_db: the signal to noise ratios that this range leaves, and ranges of tokens would.
     """
 
@@ -67,6 +68,7 @@ class Activation:
     zero: int = 0
     static_db: float = math.inf
     token_db: float = math.inf
+    symmetric: bool = False
 
 
 def activations_of(chosen: list[tuple[Weight, Scheme]], context: PassContext) -> list[Activation]:
@@ -171,6 +173,8 @@ def measure(
     for node, seen in calibrate(module, list(static), batches, spread, context.say).items():
         scales, zeros = seen.observer.parameters(0, INTEGERS, symmetric=False)
         one = static[node]
+        if one.symmetric and int(zeros):
+            scales, zeros = seen.observer.parameters(0, INTEGERS, symmetric=True)
         one.scale, one.zero = float(scales), int(zeros)
         one.static_db, one.token_db = seen.static_db(one.scale), seen.token_db()
 

@@ -36,7 +36,8 @@ def round_products(
         found.append(node)
         for name, value in zip(names, values, strict=True):
             if value not in known:
-                known[value] = Activation(value, "tensor")
+                # Runtimes multiply bytes whose zero point is 0, once signed.
+                known[value] = Activation(value, "tensor", symmetric=True)
                 activations.append(known[value])
             known[value].readers.append((node, name))
     whole = [node for node in calls(module.graph, aten.scaled_dot_product_attention) if node in selected]

@@ -81,6 +81,15 @@ def test_with_quantized_layers(text):
     assert not layers & {name for made in details["lowered"].values() for name in made["layers"]}
 
 
+@pytest.mark.parametrize("text", ["lower", "lower{floats=bf16 measure=false}"])
+def test_a_table_of_bfloat16_is_not_widened_as_a_whole(text):
+    torch.manual_seed(0)
+    table, ids = nn.Embedding(50, 8), torch.tensor([[1, 7, 7]])
+    result = fxc.compress(table, (ids,), f"quantize{{scheme=bf16}},{text}")
+    assert operations(result.module) == ["embedding", "to"]
+    assert torch.equal(result.module(ids), table(ids).bfloat16().float())
+
+
 @needs_bf16
 def test_integers_of_convolutions_are_not_kept_as_floats():
     model, x = net()

@@ -54,7 +54,8 @@ def test_both_operands_are_rounded(operator, data):
     assert sorted(facts) == ["tanh", "transpose"]
     for name, seen in (("tanh", [torch.tanh(one) for one, _ in batches]), ("transpose", [b.sin() for _, b in batches])):
         every = torch.cat(seen).double()
-        assert facts[name]["scale"] == pytest.approx(float(every.max() - every.min()) / 255, rel=1e-5)
+        assert facts[name]["scale"] == pytest.approx(float(every.abs().max()) / 127, rel=1e-5)
+        assert facts[name]["zero"] == 128
     left, right = rounded(torch.tanh(a), facts["tanh"]), rounded(b.sin(), facts["transpose"]).transpose(1, 2)
     want = left @ right
     if "baddbmm" in str(operations(result.module)):
@@ -70,6 +71,13 @@ def test_attention_that_is_spelled_out(data):
     assert operations(plain.module).count("quantized_decomposed.quantize_per_tensor") == 2
     left = fxc.compress(Attention().eval(), (data[0],), TEXT.replace("}", " ignore=matmul_1}"), calibration=data)
     assert "both operands of 1 product of activations are rounded" in left.stages[0].notes
+
+
+def test_what_is_never_negative_has_all_its_integers(data):
+    facts = fxc.compress(Attention().eval(), (data[0],), TEXT, calibration=data).stages[0].details["activations"]
+    assert facts["softmax"]["zero"] == 0
+    # Half a step above, at most, for the largest probability.
+    assert 1 / 8 / 255 < facts["softmax"]["scale"] <= 1 / 255
 
 
 def test_what_is_not_rounded_is_said(data):

@@ -56,7 +56,7 @@ def as_rounded(values, least, most):
 @given(st.integers(0, 2**32), st.floats(0, 3), st.integers(1, 3))
 def test_ratios_are_those_of_values_that_are_rounded(seed, spread, parts):
     torch.manual_seed(seed)
-    values = torch.randn(600, 96, dtype=torch.float64) * torch.exp(spread * torch.randn(600, 1)) + 0.2
+    values = torch.randn(600, 96, dtype=torch.float64) * torch.exp(spread * torch.randn(600, 1))
     pieces = [Spread(MinMax(), tokens=True) for _ in range(parts)]
     for piece, rows in zip(pieces, values.float().chunk(parts), strict=True):
         for batch in rows.view(len(rows), 2, 48).reshape(-1, 48).split(50):
@@ -67,11 +67,10 @@ def test_ratios_are_those_of_values_that_are_rounded(seed, spread, parts):
     scale = float(seen.observer.parameters(0, 255, symmetric=False)[0])
     static = as_rounded(rows, rows.min(), rows.max()) - rows
     token = as_rounded(rows, rows.amin(1, keepdim=True), rows.amax(1, keepdim=True)) - rows
-    # Of tokens that differ much, the few values of one or two decide.
-    slack = 0.4 if spread < 1 else 1.5
-    assert seen.token_db() == pytest.approx(db(rows, token), abs=slack)
+    # Where tokens differ much, what a few of them lose is nearly all, and that is up to chance.
+    assert seen.token_db() == pytest.approx(db(rows, token), abs=0.4 if spread < 1 else 1.5)
     # Values that are small beside a step are not spread over it: they lose what they are, which is less than a step is.
-    assert seen.static_db(scale) <= db(rows, static) + slack
+    assert seen.static_db(scale) <= db(rows, static) + 0.4
     if spread < 1:
         assert seen.static_db(scale) == pytest.approx(db(rows, static), abs=0.4)
 

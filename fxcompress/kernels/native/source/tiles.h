@@ -16,8 +16,8 @@ constexpr int most_rows(int vectors) { return vectors == WIDE ? WIDE_ROWS : ROWS
 inline int next_floats(long left) { return left == 4 ? 2 : (int)std::min(left, (long)VECTORS); }
 // The same of bytes.
 inline int next_panel(long left) {
-    if (left % WIDE == 0) return WIDE;
-    return left % VECTORS == 0 || left == VECTORS + 2 ? VECTORS : (int)std::min(left, (long)WIDE);
+    if (left % VECTORS == 0 || left == VECTORS + 2) return VECTORS;
+    return (int)std::min(left, (long)WIDE);
 }
 // Rows of the next tile, of those that are left, so that none is much smaller than the others: one row takes as long as
 // four.

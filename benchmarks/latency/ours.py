@@ -18,7 +18,7 @@ PIPELINES = {
         "quantize{scheme=w8a8-static},lower",
         "quantize{scheme=w8a16},lower",
     ),
-    "resnet18": ("fold-bn,quantize{scheme=w8a8-static},lower",),
+    "resnet18": ("fold-bn,quantize{scheme=w8a8-static},lower", "fold-bn,quantize{scheme=w8a8},lower"),
 }
 
 

@@ -117,13 +117,17 @@ inline void convolve(const Convolution& c, const Weights& weights, const Behind&
         Places places(c);
         const Block block(behind, most, weights.outputs * c.groups, stride);
         for (long image = 0; image < c.batch; image += together) {
+            // The images before are read by other threads until here.
+            if (image) {
+#pragma omp barrier
+            }
             const Convolution here = c.part(image, std::min(together, c.batch - image));
             if (copied) {
 #pragma omp for schedule(static)
                 for (long row = 0; row < here.batch * here.tall(); row++) copy_bordered_row(here, row, copied.get());
             }
             const long pixels = here.batch * here.out_pixels(), before = image * here.out_pixels();
-#pragma omp for schedule(static)
+#pragma omp for schedule(static) nowait
             for (long begin = 0; begin < pixels; begin += most) {
                 const long rows = std::min(most, pixels - begin);
                 places.find(here, copied ? copied.get() : here.image, begin, rows);

@@ -253,22 +253,27 @@ def test_branches_in_another_order_are_the_same_graph():
 
 
 @pytest.mark.parametrize("same", ["everything", "structure"])
-def test_two_thousand_nodes_in_two_seconds(same):
-    def net(seed, prefix):
+def test_work_does_not_grow_with_the_square_of_the_nodes(same):
+    def net(layers, seed, prefix):
         torch.manual_seed(seed)
         draft = Draft()
         x = draft.input("x", 2, 4)
-        for layer in range(400):
+        for layer in range(layers):
             y = draft.call(aten.linear.default, x, draft.tensor(f"{prefix}{layer}.weight", torch.randn(4, 4)))
             y = draft.call(aten.mul.Tensor, draft.call(aten.relu.default, y), 0.5)
             x = draft.call(aten.tanh.default, draft.call(aten.add.Tensor, x, y))
         return snapshot(draft.module(x))
 
-    before = net(0, "layer")
-    after = net(0, "layer") if same == "everything" else net(1, "other")
-    start = time.process_time()
-    diff = diff_snapshots(before, after)
-    seconds = time.process_time() - start
-    assert before.nodes == 2002
-    assert counts(diff) == ((0, 0, 0) if same == "everything" else (0, 0, 400))
-    assert seconds < 2
+    def seconds(layers, times):
+        before = net(layers, 0, "layer")
+        after = net(layers, 0, "layer") if same == "everything" else net(layers, 1, "other")
+        took = []
+        for _ in range(times):
+            start = time.process_time()
+            diff = diff_snapshots(before, after)
+            took.append(time.process_time() - start)
+        assert counts(diff) == ((0, 0, 0) if same == "everything" else (0, 0, layers))
+        return min(took)
+
+    # Four times the layers: 16 times the seconds if each node were held against each, and four if not.
+    assert seconds(400, 2) < 10 * seconds(100, 4)
